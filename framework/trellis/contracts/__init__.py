@@ -1,0 +1,53 @@
+"""The contracts: one abstract interface per file, the pages a plugin author reads."""
+
+from trellis.component import Kind
+from trellis.contracts.database import DatabaseBackend, Execution
+from trellis.contracts.executor import Executor, ItemResult
+from trellis.contracts.optimizer import PolicyOptimizer, State
+from trellis.contracts.policy import Policy, TrainablePolicy
+from trellis.contracts.prompt import PromptBuilder
+from trellis.contracts.reward import LearnedReward, RewardModel
+from trellis.contracts.search import Extend, Score, SearchAlgorithm, SearchProcess
+from trellis.contracts.stage import Stage, StageContext, StageStep
+from trellis.contracts.store import Match, Record, RetrievalStore
+from trellis.contracts.task import Task
+
+CONTRACTS: dict[Kind, type] = {
+    "task": Task,
+    "policy": Policy,
+    "reward": RewardModel,
+    "optimizer": PolicyOptimizer,
+    "search": SearchAlgorithm,
+    "store": RetrievalStore,
+    "prompt": PromptBuilder,
+    "database": DatabaseBackend,
+    "executor": Executor,
+    "stage": Stage,
+}
+"""The abstract class that every component of a kind implements."""
+
+__all__ = [
+    "CONTRACTS",
+    "DatabaseBackend",
+    "Execution",
+    "Executor",
+    "Extend",
+    "ItemResult",
+    "LearnedReward",
+    "Match",
+    "Policy",
+    "PolicyOptimizer",
+    "PromptBuilder",
+    "Record",
+    "RetrievalStore",
+    "RewardModel",
+    "Score",
+    "SearchAlgorithm",
+    "SearchProcess",
+    "Stage",
+    "StageContext",
+    "StageStep",
+    "State",
+    "Task",
+    "TrainablePolicy",
+]

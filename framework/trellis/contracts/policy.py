@@ -1,0 +1,74 @@
+"""Policy: the language model that writes the steps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trellis.types import Completion, SampleRequest, Trajectory
+
+if TYPE_CHECKING:
+    import torch
+
+    from trellis.nn import TokenBatch
+
+
+class Policy(ABC):
+    """Samples completions and says how probable they are.
+
+    Capabilities: "trainable" (is a `TrainablePolicy`), "grammar" (takes `SampleRequest.grammar`).
+    """
+
+    @abstractmethod
+    def sample(self, requests: Sequence[SampleRequest]) -> list[list[Completion]]:
+        """Answer each request with its `n` completions, in order.
+
+        Callers hand over everything they have at once; batching and the reuse of shared prefixes are the policy's own
+        business. A request's samples depend on its seed and prefix, not on what else is in the call.
+        """
+
+    @abstractmethod
+    def log_probs(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+        """Return the same trajectories, each step with its tokens and their log-probability under the present weights.
+
+        Tokens that a step already carries are kept; text without tokens is encoded step by step. No gradient flows.
+        """
+
+
+class TrainablePolicy(Policy):
+    """A policy whose weights an optimizer can change.
+
+    Attributes:
+        module: A causal language model: called with `input_ids` and `attention_mask` it returns `.logits` of shape
+            (B, T, V), and with `output_hidden_states=True` also `.hidden_states`.
+        seed: The seed its weights were made with; what derives from the policy derives its randomness from it.
+    """
+
+    module: torch.nn.Module
+    seed: int
+
+    @abstractmethod
+    def batch(self, trajectories: Sequence[Trajectory]) -> TokenBatch:
+        """Encode trajectories, prompt and steps, as one padded batch on the policy's device."""
+
+    @abstractmethod
+    def token_log_probs(self, batch: TokenBatch, *, temperature: float = 1.0) -> torch.Tensor:
+        """Return log π of every token given those before it, with gradient.
+
+        Returns:
+            float32 of shape (B, T); 0 where `batch.mask_BT` is False.
+        """
+
+    @abstractmethod
+    def save(self, directory: Path) -> None:
+        """Write weights and tokenizer (safetensors and JSON) into an empty directory."""
+
+    @abstractmethod
+    def load(self, directory: Path) -> None:
+        """Take the weights written by `save`.
+
+        Raises:
+            CheckpointError: They are missing or do not fit.
+        """

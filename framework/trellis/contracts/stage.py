@@ -1,0 +1,71 @@
+"""Stage: one named phase of a pipeline."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from trellis.contracts.optimizer import State
+from trellis.types import JSON, Rollout
+
+
+@dataclass(frozen=True, slots=True)
+class StageStep:
+    """What a stage reports after a step; after each, the run can be stopped and resumed.
+
+    Attributes:
+        step: Steps completed so far, from 1.
+        num_steps: How many there will be.
+        metrics: Named numbers, one line of `metrics.jsonl`.
+        rollouts: What was sampled, kept for later stages.
+        row: A row of `results.json`, if the step measured one.
+    """
+
+    step: int
+    num_steps: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    rollouts: tuple[Rollout, ...] = ()
+    row: Mapping[str, JSON] | None = None
+
+
+class StageContext(Protocol):
+    """What the engine offers a running stage."""
+
+    @property
+    def seed(self) -> int:
+        """The stage's own seed, derived from the pipeline's seed and the stage's name."""
+
+    @property
+    def directory(self) -> Path:
+        """Where the stage may write files of its own; made when asked for."""
+
+    def name_of(self, component: object) -> str:
+        """Return the name a component has in the pipeline."""
+
+    def rollouts(self, stages: Sequence[str] = ()) -> Iterator[Rollout]:
+        """Yield the stored rollouts of earlier stages, of all of them when none is named."""
+
+    def checkpoint(self, stage: str, component: object) -> Path:
+        """Return where the component was saved at the end of an earlier stage."""
+
+
+class Stage(ABC):
+    """One phase: an iterator of steps, resumable between any two.
+
+    Capabilities: none so far.
+    """
+
+    @abstractmethod
+    def run(self, context: StageContext) -> Iterator[StageStep]:
+        """Do the work, yielding after each step, from the step after the restored one."""
+
+    def state(self) -> State:
+        """Return what must be kept between two steps beside the components' own `save`."""
+        return State()
+
+    def restore(self, state: State) -> None:
+        """Take what `state` returned."""
+        return None

@@ -1,0 +1,103 @@
+"""Task: where problems come from and who says what is solved."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+
+from trellis.errors import CapabilityError, ContractError
+from trellis.types import Completion, Outcome, Problem, Split, Step, Trajectory
+
+
+class Task(ABC):
+    """A family of problems with an exact verifier.
+
+    Deterministic: two tasks with equal configs hold the same problems in the same order, in every process. No problem
+    of one split is in another.
+
+    Capabilities: "traces" (`traces` is not empty), "step-oracle" (`step_oracle` works), "parse" (`parse` works).
+    """
+
+    separator: str = "\n"
+    """Ends every step but the last; a policy sampling one step stops right after it."""
+
+    @abstractmethod
+    def problems(self, split: Split) -> Sequence[Problem]:
+        """Return the problems of a split."""
+
+    @abstractmethod
+    def verify(self, trajectory: Trajectory) -> Outcome:
+        """Judge a trajectory. An unfinished one is not correct. Never raises, whatever a model wrote."""
+
+    def traces(self, split: Split) -> Sequence[Trajectory]:
+        """Return correct, finished trajectories for (some of) the split's problems; empty where there are none.
+
+        Steps carry text only: a policy's `log_probs` adds its own tokens. More than one trace a problem is welcome.
+        """
+        return ()
+
+    def split_steps(self, text: str) -> list[str]:
+        """Cut a completion's text into steps. Nothing is lost: the parts, joined, are `text`."""
+        *whole, last = text.split(self.separator)
+        return [part + self.separator for part in whole] + ([last] if last else [])
+
+    def answer(self, trajectory: Trajectory) -> str | None:
+        """Read the final answer of a finished trajectory in a normal form: equal answers are equal strings.
+
+        Voting counts these strings. It looks at the text alone, not at whether the answer is right; None where there
+        is no answer to read.
+        """
+        return trajectory.steps[-1].text.strip() if trajectory.steps else None
+
+    def parse(self, text: str) -> Problem:
+        """Read a problem that a person typed.
+
+        Raises:
+            ProblemSyntaxError: The text is no problem of this task.
+        """
+        raise CapabilityError(type(self).__name__, capability="parser", mend="it reads no problems typed by a person.")
+
+    def step_oracle(self, trajectory: Trajectory) -> list[bool]:
+        """Say for each step whether the problem can still be solved after it. For measuring rewards only."""
+        raise CapabilityError(type(self).__name__, capability="step oracle", mend="use a task that has one.")
+
+    def start(self, problem: Problem, prompt: str | None = None) -> Trajectory:
+        """Return the empty trajectory of a problem; its prompt is the problem's text unless another is given."""
+        return Trajectory(problem=problem, prompt=prompt or problem.text + self.separator)
+
+    def extend(self, prefix: Trajectory, completion: Completion) -> Trajectory:
+        """Append a completion to an open trajectory: cut into steps, each token in the step where its text begins.
+
+        Raises:
+            ContractError: The prefix is finished or was cut short.
+        """
+        if not prefix.open:
+            raise ContractError(f"problem {prefix.problem.id}: a trajectory that has ended cannot be extended")
+        texts = self.split_steps(completion.text)
+        extended = replace(
+            prefix,
+            steps=prefix.steps + _cut(texts, completion.token_ids, completion.pieces, completion.log_probs),
+            finished=completion.finish == "end",
+            cut=completion.finish == "length",
+        )
+        return replace(extended, answer=self.answer(extended)) if extended.finished else extended
+
+
+def _cut(
+    texts: Sequence[str], ids: tuple[int, ...], pieces: tuple[str, ...], log_probs: tuple[float, ...]
+) -> tuple[Step, ...]:
+    """Give each token to the step in which its text begins; tokens without text go with the step before them."""
+    if not texts:
+        return (Step("", ids, log_probs),) if ids else ()
+    steps: list[Step] = []
+    first = text_end = token_begin = 0
+    for text in texts:
+        text_end += len(text)
+        last = first
+        while last < len(ids) and (token_begin < text_end or not pieces[last]):
+            token_begin += len(pieces[last])
+            last += 1
+        steps.append(Step(text, ids[first:last], log_probs[first:last]))
+        first = last
+    return tuple(steps)

@@ -1,0 +1,239 @@
+"""Every error Trellis raises.
+
+    TrellisError
+    ├── PluginError
+    │   ├── PluginLoadError         a plugin that is needed could not be loaded
+    │   ├── UnknownComponentError   no component has that name
+    │   ├── DuplicateComponentError two providers claim one name
+    │   └── MissingExtraError       the component's optional dependency is not installed
+    ├── SpecError                   a pipeline file has problems; holds all of them
+    ├── ProblemSyntaxError          a problem a person typed cannot be read
+    ├── TokenizerError              text and vocabulary do not fit
+    ├── CapabilityError             a component was asked for something it does not offer
+    ├── NotFittedError              a learned reward was used before it had learned anything
+    ├── ContractError               a plugin's answer breaks its contract
+    ├── NumericsError               a loss or gradient is not finite
+    ├── BudgetExhausted             thrown into a search when its budget is spent
+    └── RunError
+        ├── RunDirectoryError       a run directory cannot be used as asked
+        └── CheckpointError         a checkpoint is missing or does not fit
+
+A message says what is wrong, where, which choices there are and how to mend it. The same facts stand in fields, so
+that tools and tests need not read the text. An exception raised by a user's own code is never wrapped: it gets a note.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class TrellisError(Exception):
+    """The root of every error raised by Trellis."""
+
+
+class PluginError(TrellisError):
+    """Something is wrong with a plugin or with a name that should belong to one."""
+
+
+class PluginLoadError(PluginError):
+    """A plugin that is needed could not be loaded.
+
+    Attributes:
+        plugin: Its entry-point name.
+    """
+
+    def __init__(self, message: str, *, plugin: str) -> None:
+        super().__init__(message)
+        self.plugin = plugin
+
+
+class UnknownComponentError(PluginError):
+    """No component has this name.
+
+    Attributes:
+        component: The name as given.
+        choices: The names that exist.
+    """
+
+    def __init__(self, component: str, *, kind: str | None, choices: Sequence[str], hint: str = "") -> None:
+        self.component = component
+        self.choices = tuple(choices)
+        what = f"{kind} component" if kind else "component"
+        super().__init__(f"no {what} is named '{component}'{did_you_mean(component, choices)}{hint}")
+
+
+class DuplicateComponentError(PluginError):
+    """Two providers claim one name.
+
+    Attributes:
+        component: The name.
+        providers: Who claims it.
+    """
+
+    def __init__(self, component: str, *, providers: Sequence[str]) -> None:
+        self.component = component
+        self.providers = tuple(providers)
+        super().__init__(
+            f"'{component}' is provided more than once: {'; '.join(providers)}. "
+            "Uninstall one of them or rename its entry point."
+        )
+
+
+class MissingExtraError(PluginError):
+    """A component's optional dependency is not installed.
+
+    Attributes:
+        component: The component's id.
+        extra: The pip extra that brings the dependency.
+    """
+
+    def __init__(self, component: str, *, extra: str, module: str) -> None:
+        self.component = component
+        self.extra = extra
+        super().__init__(f"'{component}' needs the module '{module}': pip install 'trellis[{extra}]'")
+
+
+@dataclass(frozen=True, slots=True)
+class SpecProblem:
+    """One thing wrong with a pipeline file.
+
+    Attributes:
+        message: What is wrong and how to mend it.
+        path: Where in the document, e.g. `components.policy.with.init`.
+        file: The file, or None for a spec built in Python.
+        line: From 1, or None where there is no file.
+        column: From 1, or None where there is no file.
+        choices: The valid names, where the fault is a name.
+    """
+
+    message: str
+    path: str = ""
+    file: Path | None = None
+    line: int | None = None
+    column: int | None = None
+    choices: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        where = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
+        return ": ".join(part for part in (where, self.path, self.message) if part)
+
+
+class SpecError(TrellisError):
+    """A pipeline cannot be built from its specification.
+
+    Attributes:
+        problems: Everything found wrong, in the order of the file.
+    """
+
+    def __init__(self, problems: Iterable[SpecProblem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class ProblemSyntaxError(TrellisError):
+    """A problem that a person typed cannot be read.
+
+    Attributes:
+        text: What was typed.
+        expected: An example of what can be read.
+    """
+
+    def __init__(self, text: str, *, reason: str, expected: str) -> None:
+        self.text = text
+        self.expected = expected
+        super().__init__(f"cannot read the problem {text!r}: {reason}. Expected something like {expected!r}.")
+
+
+class TokenizerError(TrellisError):
+    """Text and vocabulary do not fit."""
+
+
+class CapabilityError(TrellisError):
+    """A component was asked for something it does not offer.
+
+    Attributes:
+        component: The component's name.
+        capability: What it lacks.
+    """
+
+    def __init__(self, component: str, *, capability: str, mend: str) -> None:
+        self.component = component
+        self.capability = capability
+        super().__init__(f"'{component}' has no {capability}: {mend}")
+
+
+class NotFittedError(TrellisError):
+    """A learned reward was used before it had learned anything."""
+
+
+class ContractError(TrellisError):
+    """A plugin's answer breaks its contract; the message names the component and the rule."""
+
+
+class NumericsError(TrellisError):
+    """A loss, gradient or reward is not finite; nothing was updated with it.
+
+    Attributes:
+        step: The training step, from 1.
+        problems: Ids of the problems in the batch.
+    """
+
+    def __init__(self, what: str, *, step: int, problems: Sequence[str]) -> None:
+        self.step = step
+        self.problems = tuple(problems)
+        shown = ", ".join(self.problems[:8]) + (", …" if len(self.problems) > 8 else "")
+        super().__init__(
+            f"{what} is not finite at step {step}; the batch held the problems {shown}. The weights were not "
+            "updated. Lower the learning rate, or look at these problems' rollouts in the run directory."
+        )
+
+
+class BudgetExhausted(TrellisError):  # noqa: N818 - it tells a search to conclude, nothing went wrong
+    """Thrown into a search when its budget is spent: it must return the best it has.
+
+    Attributes:
+        resource: "tokens", "calls" or "seconds".
+    """
+
+    def __init__(self, resource: str) -> None:
+        self.resource = resource
+        super().__init__(f"the search's budget of {resource} is spent")
+
+
+class RunError(TrellisError):
+    """A run cannot go on."""
+
+
+class RunDirectoryError(RunError):
+    """A run directory cannot be used as asked.
+
+    Attributes:
+        path: The directory.
+    """
+
+    def __init__(self, message: str, *, path: Path) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class CheckpointError(RunError):
+    """A checkpoint is missing or does not fit the component it is loaded into.
+
+    Attributes:
+        path: The checkpoint.
+    """
+
+    def __init__(self, message: str, *, path: Path) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """Return `"; did you mean 'x'? Valid: a, b, x"` for a wrong name, or the list alone when nothing is close."""
+    names = sorted(set(choices))
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    guess = f"; did you mean '{close[0]}'?" if close else "."
+    return f"{guess} Valid: {', '.join(names)}" if names else ""

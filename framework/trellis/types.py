@@ -1,0 +1,218 @@
+"""The words of Trellis as frozen records.
+
+A *problem* is one item of a task. A *prompt* is the text a policy reads. A *step* is one line of reasoning (or one
+plan hint). A *trajectory* is a prompt and the steps so far; sampled from a policy and judged, it is a *rollout*;
+given and known to be correct, it is a *trace*. Nothing here has behaviour beyond reading its own fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+JSON: TypeAlias = bool | int | float | str | Sequence["JSON"] | Mapping[str, "JSON"] | None
+Split: TypeAlias = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One item of a task.
+
+    Attributes:
+        id: Unique within the task, the same in every process and on every machine.
+        text: The statement, as a person reads it.
+        data: What the task needs to verify an answer; JSON values only.
+    """
+
+    id: str
+    text: str
+    data: Mapping[str, JSON] = field(default_factory=dict, hash=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a trajectory, its separator included.
+
+    Attributes:
+        text: The step's text. The texts of a trajectory's steps, joined, are the whole completion.
+        token_ids: The policy's tokens of this step, the end-of-sequence token included in the last step of a
+            finished trajectory. Empty when no policy has read the step yet.
+        log_probs: Natural logarithm of the probability of each token at temperature 1; as long as `token_ids`.
+    """
+
+    text: str
+    token_ids: tuple[int, ...] = ()
+    log_probs: tuple[float, ...] = ()
+
+    @property
+    def log_prob(self) -> float:
+        """The sum of `log_probs`: log π(step | prefix)."""
+        return sum(self.log_probs)
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """A prompt and the steps so far.
+
+    Attributes:
+        problem: The problem being solved.
+        prompt: The text the policy reads before the first step.
+        steps: The steps so far, in order.
+        finished: Whether the sequence has been ended (by the policy's end-of-sequence token, or as a given trace).
+        cut: Whether a token limit cut it short: it can be neither continued nor correct.
+        answer: What the task reads as the final answer; None until `finished`, or where there is none.
+    """
+
+    problem: Problem
+    prompt: str
+    steps: tuple[Step, ...] = ()
+    finished: bool = False
+    cut: bool = False
+    answer: str | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether it can be continued."""
+        return not (self.finished or self.cut)
+
+    @property
+    def text(self) -> str:
+        """The completion: all steps joined, without the prompt."""
+        return "".join(step.text for step in self.steps)
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens the steps hold, the prompt not counted."""
+        return sum(len(step.token_ids) for step in self.steps)
+
+    @property
+    def log_prob(self) -> float:
+        """The sum of the steps' `log_prob`: log π(steps | prompt)."""
+        return sum(step.log_prob for step in self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a verifier says of a finished trajectory.
+
+    Attributes:
+        correct: Whether the problem is solved.
+        score: The outcome reward, in [0, 1]; 1.0 exactly when `correct`.
+        reason: Why it is not correct, for a person; empty when it is.
+    """
+
+    correct: bool
+    score: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A trajectory sampled from a policy, and how it ended.
+
+    Attributes:
+        trajectory: The sampled trajectory, with tokens and log-probabilities.
+        outcome: What the task's verifier says of it.
+        step: The training step at which it was sampled, from 0.
+    """
+
+    trajectory: Trajectory
+    outcome: Outcome
+    step: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRequest:
+    """What a policy is asked to continue.
+
+    Attributes:
+        prefix: The trajectory to continue; its steps' `token_ids` are used as they are where present.
+        n: How many independent completions.
+        max_tokens: At most so many new tokens in each.
+        stop: A completion ends right after this text; None runs on to the end of the sequence.
+        temperature: 0 takes the most probable token each time.
+        seed: Fixes the samples of this request, whatever else is in the batch.
+        grammar: A grammar (GBNF) the completion must match; only policies with capability "grammar" take one.
+    """
+
+    prefix: Trajectory
+    n: int = 1
+    max_tokens: int = 256
+    stop: str | None = None
+    temperature: float = 1.0
+    seed: int = 0
+    grammar: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a policy answers.
+
+    Attributes:
+        token_ids: The new tokens, the end-of-sequence token included.
+        pieces: The text each token adds; joined they are the completion's text. As long as `token_ids`.
+        log_probs: Natural log-probability of each token at temperature 1, under the same grammar mask as sampling.
+        finish: "end": end of sequence; "stop": the stop text; "length": out of tokens.
+    """
+
+    token_ids: tuple[int, ...]
+    pieces: tuple[str, ...]
+    log_probs: tuple[float, ...]
+    finish: Literal["end", "stop", "length"]
+
+    @property
+    def text(self) -> str:
+        """All pieces joined."""
+        return "".join(self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A finished trajectory that a search considered, and the score it was chosen by (higher is better)."""
+
+    trajectory: Trajectory
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """How a search ended.
+
+    Attributes:
+        best: The trajectory the search answers with; None when nothing was finished within the budget.
+        candidates: Every finished trajectory considered, in the order found.
+    """
+
+    best: Trajectory | None
+    candidates: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What one search may spend on one problem; None is unlimited.
+
+    Attributes:
+        tokens: New tokens sampled from the policy.
+        calls: Requests answered (`Extend` and `Score`).
+        seconds: Wall-clock seconds since the driver started.
+    """
+
+    tokens: int | None = None
+    calls: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainStep:
+    """What an optimizer reports after one step.
+
+    Attributes:
+        step: Steps completed so far, from 1.
+        metrics: Named numbers of this step, all finite.
+        rollouts: What was sampled in this step, for the run's store of rollouts.
+    """
+
+    step: int
+    metrics: Mapping[str, float]
+    rollouts: tuple[Rollout, ...] = ()
