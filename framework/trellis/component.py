@@ -20,7 +20,7 @@ class Config(BaseModel):
 
     Frozen, strict (a bool is no number, "3" is no int) and closed: a key that is not a field is an error. Sequences are
     `tuple[X, ...]`. A docstring under a field becomes its description. Two field names mean something to the engine:
-    `seed: int | None = None` and `device: str | None = None` are filled from the pipeline's own where they are left out.
+    `seed: int | None = None` and `device: str | None = None` take the pipeline's own where they are left out.
     """
 
     model_config = ConfigDict(
