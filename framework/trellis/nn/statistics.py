@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 
 
@@ -25,8 +23,3 @@ def token_log_probs(logits_BTV: torch.Tensor, ids_BT: torch.Tensor) -> torch.Ten
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Return the mean of `values` where `mask` is True; 0 when it is True nowhere."""
     return (values * mask).sum() / mask.sum().clamp(min=1)
-
-
-def all_finite(tensors: Iterable[torch.Tensor]) -> bool:
-    """Say whether no tensor holds a NaN or an infinity."""
-    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
