@@ -46,8 +46,8 @@ class Need:
 
     Attributes:
         kind: The kind of component that fits.
-        optional: Whether it may be left out; the constructor then gets None (or an empty tuple, if `many`).
-        many: Whether a list of names is taken; the constructor gets a mapping from name to component.
+        optional: Whether it may be left out; the constructor then gets None (or an empty mapping, if `many`).
+        many: Whether a list of names is taken; the constructor gets a mapping from name to component, empty if none.
         capabilities: What the collaborator must offer, e.g. `{"trainable"}`.
     """
 

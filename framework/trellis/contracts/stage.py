@@ -46,8 +46,8 @@ class StageContext(Protocol):
     def rollouts(self, stages: Sequence[str] = ()) -> Iterator[Rollout]:
         """Yield the stored rollouts of earlier stages, of all of them when none is named."""
 
-    def checkpoint(self, stage: str, component: object) -> Path:
-        """Return where the component was saved at the end of an earlier stage."""
+    def checkpoint(self, stage: str | None, component: object) -> Path:
+        """Return where the component was saved at the end of an earlier stage, or last of all."""
 
 
 class Stage(ABC):
