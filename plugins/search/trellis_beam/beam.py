@@ -24,9 +24,11 @@ class Beam(SearchAlgorithm):
     """
 
     Config = BeamConfig
+    needs_reward = True
 
     def __init__(self, config: BeamConfig) -> None:
         self.config = config
+        self.aggregate = config.aggregate
 
     def search(self, root: Trajectory) -> SearchProcess:
         """Alternate between extending the kept prefixes and scoring what came of it."""

@@ -19,9 +19,11 @@ class BestOfN(SearchAlgorithm):
     """
 
     Config = BestOfNConfig
+    needs_reward = True
 
     def __init__(self, config: BestOfNConfig) -> None:
         self.config = config
+        self.aggregate = config.aggregate
 
     def search(self, root: Trajectory) -> SearchProcess:
         """Ask for n completions, then for their scores."""
