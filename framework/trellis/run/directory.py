@@ -1,14 +1,14 @@
 """The run directory: everything a run leaves behind, and all that is needed to go on with it.
 
-    resolved.yaml     the pipeline with every default written out
-    plugins.json      which plugin, distribution and version provided each component
-    metrics.jsonl     one line per step
-    events.jsonl      what happened when
-    results.json      what was measured (see `trellis.run.results`)
-    state.json        which stages are complete, and where the current one was last saved
-    checkpoints/      safetensors and JSON: `<stage>/` at its end, `<stage>.step-<n>/` on the way
-    rollouts/         what training sampled, `<stage>.jsonl`
-    stages/<stage>/   files of a stage's own, e.g. search trees
+resolved.yaml     the pipeline with every default written out
+plugins.json      which plugin, distribution and version provided each component
+metrics.jsonl     one line per step
+events.jsonl      what happened when
+results.json      what was measured (see `trellis.run.results`)
+state.json        which stages are complete, and where the current one was last saved
+checkpoints/      safetensors and JSON: `<stage>/` at its end, `<stage>.step-<n>/` on the way
+rollouts/         what training sampled, `<stage>.jsonl`
+stages/<stage>/   files of a stage's own, e.g. search trees
 """
 
 from __future__ import annotations
@@ -197,5 +197,3 @@ def _filter(path: Path, wanted: Any) -> None:
     if path.exists():
         kept = [json.dumps(record, ensure_ascii=False) + "\n" for record in read_lines(path) if wanted(record)]
         write_atomic(path, "".join(kept))
-
-

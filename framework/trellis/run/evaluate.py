@@ -90,4 +90,6 @@ def check_rewards(searches: Mapping[str, SearchAlgorithm], rewards: Mapping[str,
     """Raise CapabilityError if a search needs a reward and there is none."""
     for name, search in searches.items():
         if search.needs_reward and not rewards:
-            raise CapabilityError(name, capability="reward to search by", mend="name one under the stage's needs.reward.")
+            raise CapabilityError(
+                name, capability="reward to search by", mend="name one under the stage's needs.reward."
+            )

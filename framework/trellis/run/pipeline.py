@@ -60,7 +60,9 @@ class Run:
         directory = RunDirectory(Path(path))
         resolved = directory.path / "resolved.yaml"
         if not resolved.exists():
-            raise RunDirectoryError(f"{path} holds no run: give the directory that `trellis run` printed", path=Path(path))
+            raise RunDirectoryError(
+                f"{path} holds no run: give the directory that `trellis run` printed", path=Path(path)
+            )
         pipeline = load_pipeline(resolved, device=device)
         components = build_components(pipeline)
         progress = directory.progress()

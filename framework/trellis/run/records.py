@@ -13,7 +13,11 @@ def rollout_to_json(rollout: Rollout) -> dict[str, Any]:
     """Return a rollout as JSON values; log-probabilities keep full precision."""
     trajectory = rollout.trajectory
     return {
-        "problem": {"id": trajectory.problem.id, "text": trajectory.problem.text, "data": dict(trajectory.problem.data)},
+        "problem": {
+            "id": trajectory.problem.id,
+            "text": trajectory.problem.text,
+            "data": dict(trajectory.problem.data),
+        },
         "prompt": trajectory.prompt,
         "steps": [[s.text, s.token_ids, s.log_probs] for s in trajectory.steps],
         "finished": trajectory.finished,

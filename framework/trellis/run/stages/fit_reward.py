@@ -56,7 +56,10 @@ class FitReward(Stage):
             if self._done == c.fits * c.steps and self._best is not None:
                 self.reward.load(context.directory / f"fit-{self._best[0]}")
             yield StageStep(
-                self._done, c.fits * c.steps, metrics, checkpoint=self._done % c.checkpoint_every == 0 or step + 1 == c.steps
+                self._done,
+                c.fits * c.steps,
+                metrics,
+                checkpoint=self._done % c.checkpoint_every == 0 or step + 1 == c.steps,
             )
 
     def _split(self, rollouts: Sequence[Rollout]) -> tuple[list[Rollout], list[Rollout]]:
