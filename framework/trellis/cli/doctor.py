@@ -23,7 +23,10 @@ from trellis.plugins.settings import disabled_plugins, settings_file
 
 
 def doctor(json: JsonFlag = False) -> None:
-    """Report the environment, each failure with its traceback, missing extras and stale installs."""
+    """Say why a plugin is not there.
+
+    The environment, each failure with its traceback, missing extras and stale installs.
+    """
     registry = discover(strict=False)
     points = [
         {"name": point.name, "value": point.value, "distribution": point.dist.name, "version": point.dist.version}

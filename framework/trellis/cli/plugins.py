@@ -20,48 +20,41 @@ PluginName = Annotated[str, typer.Argument(metavar="PLUGIN", help="The plugin's 
 
 
 def list_plugins(json: JsonFlag = False) -> None:
-    """List every component, the disabled plugins, and those that failed to load."""
+    """List the components, disabled plugins and failures."""
     registry = discover(strict=False)
-    components = sorted(registry.components().values(), key=lambda found: found.id)
+    components = [
+        {
+            "id": found.id,
+            "kind": found.kind,
+            "summary": found.record.summary,
+            "distribution": found.distribution,
+            "version": found.version,
+            "status": _status(found),
+        }
+        for found in sorted(registry.components().values(), key=lambda found: found.id)
+    ]
+    failures = [describe_failure(failure) for failure in registry.failures]
     if json:
-        echo_json(
-            {
-                "components": [
-                    {
-                        "id": found.id,
-                        "kind": found.kind,
-                        "summary": found.record.summary,
-                        "distribution": found.distribution,
-                        "version": found.version,
-                        "status": _status(found),
-                    }
-                    for found in components
-                ],
-                "plugins": [
-                    {**dataclasses.asdict(info), "components": list(info.components)} for info in registry.plugins
-                ],
-                "failures": [describe_failure(failure) for failure in registry.failures],
-            }
-        )
+        plugins = [dataclasses.asdict(info) for info in registry.plugins]
+        echo_json({"components": components, "plugins": plugins, "failures": failures})
         return
     for kind in KINDS:
-        rows = [
-            (found.id, found.record.summary, found.provider, _status(found))
-            for found in components
-            if found.kind == kind
-        ]
-        _section(kind, rows)
+        rows = [row for row in components if row["kind"] == kind]
+        _section(kind, [(r["id"], r["summary"], f"{r['distribution']} {r['version']}", r["status"]) for r in rows])
     disabled = [info for info in registry.plugins if info.status == "disabled"]
     _section(
-        "disabled", [(info.name, f"{info.distribution} {info.version}", _ENABLE.format(info.name)) for info in disabled]
+        "disabled", [(i.name, f"{i.distribution} {i.version}", f"trellis plugins enable {i.name}") for i in disabled]
     )
-    _section("failed", [tuple(describe_failure(failure).values()) for failure in registry.failures])
+    _section("failed", [tuple(failure.values()) for failure in failures])
 
 
 def check(
     component: Annotated[str, typer.Argument(metavar="ID", help="The component's id or name.")], json: JsonFlag = False
 ) -> None:
-    """Run the conformance kit on a component; the exit code is 1 if a check fails."""
+    """Run the conformance kit on a component.
+
+    The exit code is 1 if a check fails.
+    """
     from trellis.testing import check_component
 
     results = check_component(component)
@@ -72,14 +65,17 @@ def check(
         )
     else:
         word = {True: "pass", False: "FAIL", None: "skip"}
-        echo_table([(word[each.passed], each.id, each.message) for each in results])
+        echo_table([(word[r.passed], r.id, r.message if r.passed is None else r.why) for r in results])
         for each in failed:
-            typer.echo(f"\n{each.id}: {each.message}\n  why: {each.why}")
+            typer.echo(f"\n{each.id}: {each.message}")
     raise typer.Exit(code=1 if failed else 0)
 
 
 def disable(plugin: PluginName, json: JsonFlag = False) -> None:
-    """Stop a plugin from being loaded. No plugin is imported to do so."""
+    """Stop a plugin from being loaded.
+
+    No plugin is imported to do so.
+    """
     installed = {point.name for point in installed_entry_points()}
     if plugin not in installed:
         raise PluginError(f"no plugin is named '{plugin}'{did_you_mean(plugin, installed)}")
@@ -88,7 +84,10 @@ def disable(plugin: PluginName, json: JsonFlag = False) -> None:
 
 
 def enable(plugin: PluginName, json: JsonFlag = False) -> None:
-    """Let a disabled plugin be loaded again. No plugin is imported to do so."""
+    """Let a disabled plugin be loaded again.
+
+    No plugin is imported to do so.
+    """
     disabled = disabled_in_file()
     if plugin not in disabled and plugin in disabled_by_variable():
         raise PluginError(f"'{plugin}' is disabled by TRELLIS_DISABLE_PLUGINS: take it out of that variable")
@@ -118,8 +117,6 @@ def _section(title: str, rows: Sequence[Sequence[str]]) -> None:
         typer.echo(title)
         echo_table(rows, indent="  ")
 
-
-_ENABLE = "enable it: trellis plugins enable {}"
 
 app = typer.Typer(no_args_is_help=True, help="List, describe, check and disable plugins.")
 app.command("list")(list_plugins)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 from trellis.cli.output import JsonFlag, echo_json, echo_table
 from trellis.plugins import discover
@@ -17,7 +18,10 @@ from trellis.plugins import discover
 def show(
     component: Annotated[str, typer.Argument(metavar="ID", help="The component's id or name.")], json: JsonFlag = False
 ) -> None:
-    """Describe a component: its config, what it needs and offers, and its source."""
+    """Describe a component.
+
+    Its config, what it needs and offers, and where its code stands.
+    """
     found = discover(strict=False).find(component)
     record = found.record
     config = record.load_config()
@@ -65,7 +69,7 @@ def show(
             [
                 (
                     name,
-                    f"{'several of kind' if need.many else 'a'} {need.kind}{' (optional)' if need.optional else ''}",
+                    f"{need.kind}{', any number' if need.many else ''}{', optional' if need.optional else ''}",
                     f"with {', '.join(sorted(need.capabilities))}" if need.capabilities else "",
                 )
                 for name, need in record.needs.items()
@@ -104,11 +108,11 @@ def locate(path: str) -> str | None:
 
 
 def _field(name: str, field: FieldInfo) -> dict[str, Any]:
-    annotation = field.annotation
+    annotation, default = field.annotation, field.get_default(call_default_factory=True)
     return {
         "name": name,
         "type": annotation.__name__ if type(annotation) is type else str(annotation).replace("typing.", ""),
         "required": field.is_required(),
-        "default": None if field.is_required() else field.get_default(call_default_factory=True),
+        "default": None if field.is_required() else to_jsonable_python(default, fallback=repr),
         "description": field.description or "",
     }

@@ -23,8 +23,8 @@ import pluggy
 from trellis.component import KINDS, Component, Config, Kind
 from trellis.errors import ContractError, DuplicateComponentError, PluginError, did_you_mean
 from trellis.hooks import HOOKS, PROJECT, TrellisSpecs
-from trellis.plugins.records import Phase, PluginFailure, PluginInfo, RegisteredComponent, Status
 from trellis.plugins.lookup import Registry
+from trellis.plugins.records import Phase, PluginFailure, PluginInfo, RegisteredComponent, Status
 from trellis.plugins.settings import disabled_plugins
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -178,8 +178,8 @@ def _register(manager: pluggy.PluginManager, plugin: object, name: str) -> None:
             raise PluginError(f"'{hook}' is not marked: put @hookimpl (from trellis import hookimpl) above it")
     manager.register(plugin, name=name)
     for caller in manager.get_hookcallers(plugin) or ():
-        optional = all(impl.optionalhook for impl in caller.get_hookimpls())
-        if not caller.has_spec() and not optional:
+        required = any(impl.plugin is plugin and not impl.optionalhook for impl in caller.get_hookimpls())
+        if required and not caller.has_spec():
             raise PluginError(f"there is no hook '{caller.name}'{did_you_mean(caller.name, HOOKS)}")
 
 
@@ -193,7 +193,7 @@ def _collect(manager: pluggy.PluginManager, plugin: object, source: _Source) -> 
             for record in _records(hook, impl.function()):
                 component = RegisteredComponent(kind, source.name, record, source.distribution, source.version)
                 if other := collected.get(component.id):
-                    providers = [f"as a {each.kind}: {each.record.summary}" for each in (other, component)]
+                    providers = [f"the {each.kind} ({each.record.summary})" for each in (other, component)]
                     mend = "Rename one: the components of a plugin have different names, whatever their kinds."
                     raise DuplicateComponentError(component.id, providers=providers, mend=mend)
                 collected[component.id] = component

@@ -1,4 +1,4 @@
-"""The registry: every component by id, and the look-up that explains itself when a name is wrong."""
+"""The registry: every component by id, and a look-up that explains itself when a name is wrong."""
 
 from __future__ import annotations
 

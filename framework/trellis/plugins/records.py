@@ -36,7 +36,10 @@ class PluginFailure:
     exception: BaseException
 
     def __str__(self) -> str:
-        return f"plugin '{self.plugin}' ({self.distribution} {self.version}) failed to load, phase {self.phase}: {self.reason}"
+        return (
+            f"plugin '{self.plugin}' ({self.distribution} {self.version}) failed to load, phase {self.phase}: "
+            f"{self.reason}"
+        )
 
     @property
     def reason(self) -> str:
@@ -151,7 +154,7 @@ class RegisteredComponent:
     def _collaborator_problems(self, collaborators: Mapping[str, object]) -> list[SpecProblem]:
         needs = self.record.needs
         problems = [
-            SpecProblem(f"a {need.kind} is needed: pass {name}=…", path=f"{self.id}.needs.{name}")
+            SpecProblem(f"no {need.kind} is given: pass {name}=…", path=f"{self.id}.needs.{name}")
             for name, need in needs.items()
             if not need.optional and name not in collaborators
         ]
