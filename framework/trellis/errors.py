@@ -73,13 +73,16 @@ class DuplicateComponentError(PluginError):
         providers: Who claims it.
     """
 
-    def __init__(self, component: str, *, providers: Sequence[str]) -> None:
+    def __init__(
+        self,
+        component: str,
+        *,
+        providers: Sequence[str],
+        mend: str = "Uninstall one of them or rename its entry point.",
+    ) -> None:
         self.component = component
         self.providers = tuple(providers)
-        super().__init__(
-            f"'{component}' is provided more than once: {'; '.join(providers)}. "
-            "Uninstall one of them or rename its entry point."
-        )
+        super().__init__(f"'{component}' is provided more than once: {'; '.join(providers)}. {mend}")
 
 
 class MissingExtraError(PluginError):
@@ -87,13 +90,15 @@ class MissingExtraError(PluginError):
 
     Attributes:
         component: The component's id.
-        extra: The pip extra that brings the dependency.
+        extra: The pip extra that brings the dependency; None where the plugin names none.
+        install: The command that mends it.
     """
 
-    def __init__(self, component: str, *, extra: str, module: str) -> None:
+    def __init__(self, component: str, *, extra: str | None, module: str, distribution: str = "trellis") -> None:
         self.component = component
         self.extra = extra
-        super().__init__(f"'{component}' needs the module '{module}': pip install 'trellis[{extra}]'")
+        self.install = f"pip install '{distribution}[{extra}]'" if extra else f"pip install {module}"
+        super().__init__(f"'{component}' needs the module '{module}': {self.install}")
 
 
 @dataclass(frozen=True, slots=True)

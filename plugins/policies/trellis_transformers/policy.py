@@ -72,10 +72,10 @@ class TransformersPolicy(TrainablePolicy):
             self._cache.clear()
             self._cached_version = self._version()
         answers = [[self._row(request, index) for index in range(request.n)] for request in requests]
-        for rows in self._batches([row for rows in answers for row in rows]):
+        for batch in self._batches([row for rows in answers for row in rows]):
             sample_rows(
                 self.module,
-                rows,
+                batch,
                 end_ids=frozenset({self._end_id}),
                 pad_id=self._pad_id,
                 cache=self._cache,
