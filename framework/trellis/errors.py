@@ -7,6 +7,7 @@
     │   ├── DuplicateComponentError two providers claim one name
     │   └── MissingExtraError       the component's optional dependency is not installed
     ├── SpecError                   a pipeline file has problems; holds all of them
+    ├── TaskError                   a task cannot make what its config asks for
     ├── ProblemSyntaxError          a problem a person typed cannot be read
     ├── TokenizerError              text and vocabulary do not fit
     ├── CapabilityError             a component was asked for something it does not offer
@@ -28,10 +29,20 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 class TrellisError(Exception):
     """The root of every error raised by Trellis."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the fields, so that an error raised in another process arrives as it was."""
+        return _unpickled, (type(self), self.args), self.__dict__
+
+
+def _unpickled(cls: type[TrellisError], args: tuple[Any, ...]) -> TrellisError:
+    # Not `cls(*args)`, as pickle would have it: the constructors below take facts and make the message themselves.
+    return cls.__new__(cls, *args)
 
 
 class PluginError(TrellisError):
@@ -136,6 +147,25 @@ class SpecError(TrellisError):
     def __init__(self, problems: Iterable[SpecProblem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class TaskError(TrellisError):
+    """A task cannot make what its config asks for.
+
+    Attributes:
+        split: The split that cannot be filled.
+        asked: The problems asked for.
+        found: The problems found.
+    """
+
+    def __init__(self, split: str, *, asked: int, found: int) -> None:
+        self.split = split
+        self.asked = asked
+        self.found = found
+        super().__init__(
+            f"the split '{split}' is to hold {asked} different problems, but only {found} were found. Lower "
+            f"`{split}_size` to {found} or less, or allow larger problems."
+        )
 
 
 class ProblemSyntaxError(TrellisError):
