@@ -201,10 +201,10 @@ def reset_forgets_everything(subject: Subject) -> None:
     Make network, optimizer, statistics and generators anew from the seed.
     """
     scene = _fitted(subject)
-    scene.reward.reset(5)
+    scene.reward.reset(seed=5)
     scene.update(1)
     fresh = _scene(subject)
-    fresh.reward.reset(5)
+    fresh.reward.reset(seed=5)
     fresh.update(1)
     apart = _distance(scene.reward.score(scene.trajectories), fresh.reward.score(fresh.trajectories))
     expect(apart <= TOLERANCE, f"reset and refitted, an old reward and a new one differ by {apart:.2g}")

@@ -46,7 +46,7 @@ class Counts(LearnedReward):
         self.in_rollouts.update(_all_keys(rollout.trajectory for rollout in rollouts))
         return {"steps_known": float(len(self.in_traces | self.in_rollouts))}
 
-    def reset(self, seed: int) -> None:
+    def reset(self, *, seed: int, num_updates: int | None = None) -> None:
         """Forget all counts; nothing here is random."""
         self.in_traces.clear()
         self.in_rollouts.clear()
