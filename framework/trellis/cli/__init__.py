@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 
 from trellis import __version__
-from trellis.cli import plugins
+from trellis.cli import plugins, run
 from trellis.errors import SpecError, TrellisError
 
-COMMANDS: tuple[Callable[..., None], ...] = ()
+COMMANDS: tuple[Callable[..., None], ...] = (run.run, run.solve)
 """The commands beside `trellis plugins`, named by their functions, in the order of `trellis --help`."""
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None)
