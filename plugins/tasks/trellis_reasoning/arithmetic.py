@@ -42,6 +42,7 @@ class Arithmetic(Task):
     def __init__(self, config: ArithmeticConfig) -> None:
         self.config = config
         self._problems: dict[Split, tuple[Problem, ...]] = {}
+        self._traces: dict[Split, tuple[Trajectory, ...]] = {}
 
     def problems(self, split: Split) -> Sequence[Problem]:
         """Return the problems of a split.
@@ -62,7 +63,9 @@ class Arithmetic(Task):
 
     def traces(self, split: Split) -> Sequence[Trajectory]:
         """Return the one solution of each problem of a split."""
-        return [self._solution(problem) for problem in self.problems(split)]
+        if split not in self._traces:
+            self._traces[split] = tuple(self._solution(problem) for problem in self.problems(split))
+        return self._traces[split]
 
     def _solution(self, problem: Problem) -> Trajectory:
         steps = tuple(map(Step, self.split_steps(self.separator.join(_lines(problem)))))

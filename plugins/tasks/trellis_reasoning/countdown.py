@@ -133,13 +133,14 @@ class Countdown(Task):
 
         Each move is there once, as traces write it: the operands of + and * in the order in which they are left.
         Every text but that of a last step ends with the separator, as `Step.text` does. Empty where the steps so far
-        break the rules, or nothing is left to do.
+        break the rules or end within a line, or nothing is left to do.
         """
-        if not trajectory.open:
+        text = trajectory.text
+        if not trajectory.open or (text and not text.endswith(self.separator)):
             return []
         left, _ = _given(trajectory.problem)
         try:
-            left = self._replay(left, trajectory.text)
+            left = self._replay(left, text)
         except _Fault:
             return []
         return list(self._moves(left))

@@ -5,7 +5,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trellis import Step, Trajectory
@@ -86,6 +86,7 @@ def test_other_processes_make_the_same_problems():
         assert there.stdout.strip() == here
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_one_changed_number_is_caught(data):
     trace = data.draw(st.sampled_from(TASK.traces("train")))
@@ -108,6 +109,7 @@ LINES = st.lists(
 ).map("".join)
 
 
+@settings(deadline=None)
 @given(text=st.text() | LINES, finished=st.booleans(), cuts=st.lists(st.integers(0, 100), max_size=4))
 def test_whatever_a_model_writes_is_judged_and_nothing_is_lost(text, finished, cuts):
     problem = TASK.problems("train")[0]
