@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from trellis.component import Component, Need
 from trellis.hooks import hookimpl
+from trellis.run.executor_config import LocalConfig, ProcessesConfig
 from trellis.run.stages.config import EvaluateConfig, FitRewardConfig, TrainConfig
 
 _TRAINABLE = Need("policy", capabilities=frozenset({"trainable"}))
@@ -48,4 +49,22 @@ def trellis_stages() -> Iterable[Component]:
             "searches": Need("search", many=True),
             "reward": Need("reward", optional=True, many=True),
         },
+    )
+
+
+@hookimpl
+def trellis_executors() -> Iterable[Component]:
+    """Return the executors."""
+    yield Component(
+        name="local",
+        summary="one item after another in this process",
+        config=LocalConfig,
+        factory="trellis.run.executors:Local",
+    )
+    yield Component(
+        name="processes",
+        summary="several items at a time in worker processes",
+        config=ProcessesConfig,
+        factory="trellis.run.executors:Processes",
+        capabilities=frozenset({"processes", "timeout"}),
     )

@@ -67,7 +67,8 @@ def solve(
         Run.open(run, device=device), problem, search=search, reward=reward, weights=weights, seed=seed
     )
     best, outcome = solution.report.result.best, solution.report.outcome
-    rewards = list(solution.step_rewards) or [None] * len(best.steps if best else ())
+    steps = best.steps if best else ()
+    rewards: list[float | None] = [*solution.step_rewards] or [None] * len(steps)
     if json:
         record = {
             "problem": solution.report.problem.text,
@@ -76,7 +77,7 @@ def solve(
             "reward": solution.reward,
             "steps": [
                 {"text": step.text.rstrip("\n"), "reward": value, "log_prob": step.log_prob}
-                for step, value in zip(best.steps if best else (), rewards, strict=True)
+                for step, value in zip(steps, rewards, strict=True)
             ],
             "answer": best.answer if best else None,
             "correct": outcome.correct,
@@ -89,7 +90,7 @@ def solve(
         typer.echo(f"{solution.report.problem.text}")
         used = f"policy {solution.policy}, search {solution.search}"
         typer.echo(f"{used}, reward {solution.reward}" if solution.reward else used)
-        for step, value in zip(best.steps if best else (), rewards, strict=True):
+        for step, value in zip(steps, rewards, strict=True):
             shown = "" if value is None else f"{value:+8.3f}"
             typer.echo(f"  {shown}  {step.text.rstrip()}")
         verdict = "correct" if outcome.correct else f"not correct: {outcome.reason}"

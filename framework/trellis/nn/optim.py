@@ -63,7 +63,7 @@ def guarded_step(
     if not torch.isfinite(loss):
         raise NumericsError("the loss", step=step, problems=problems)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     norm = torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
     if not torch.isfinite(norm):

@@ -186,7 +186,7 @@ class RunDirectory:
 
         _filter(self.path / "metrics.jsonl", lambda record: keep(record, record["stage"]))
         for path in (self.path / "rollouts").glob("*.jsonl"):
-            _filter(path, lambda record, stage=path.stem: keep(record, stage))  # type: ignore[misc]
+            _filter(path, lambda record, stage=path.stem: keep(record, stage))
         wanted = {*progress.completed, progress.checkpoint}
         for path in (self.path / "checkpoints").iterdir():
             if path.name not in wanted:

@@ -20,7 +20,7 @@ from trellis.run.build import build_components, build_stages
 from trellis.run.directory import Progress, RunDirectory, Saveable
 from trellis.run.progress import ProgressLine
 from trellis.run.results import Results, Row, StageResults
-from trellis.spec import Pipeline, load_pipeline
+from trellis.spec import ComponentSpec, Pipeline, StageSpec, load_pipeline
 from trellis.types import Rollout
 
 
@@ -263,15 +263,17 @@ def _choose(pipeline: Pipeline, out: Path | str | None, resume: bool) -> Path:
 
 
 def _providers(pipeline: Pipeline) -> dict[str, dict[str, str]]:
-    specs = {f"components.{name}": spec for name, spec in pipeline.components.items()}
-    used = {**specs, **{f"stages.{stage.name}": stage for stage in pipeline.stages}}
+    specs: dict[str, ComponentSpec | StageSpec] = {
+        f"components.{name}": spec for name, spec in pipeline.components.items()
+    }
+    specs |= {f"stages.{stage.name}": stage for stage in pipeline.stages}
     return {
         path: {
             "component": spec.registered.id,
             "distribution": str(spec.registered.distribution),
             "version": str(spec.registered.version),
         }
-        for path, spec in used.items()
+        for path, spec in specs.items()
     }
 
 

@@ -34,6 +34,9 @@ class TransformersConfig(Config):
     """At most so many tokens (rows x longest row) go through the model at once; memory grows with it."""
     prefix_cache_tokens: int = Field(default=65_536, ge=0)
     """Keys and values of so many tokens are kept between calls for prefixes that are extended again; 0 keeps none."""
+    cpu_threads: int | None = Field(default=None, ge=1)
+    """Threads that torch uses on a CPU, in the whole process; models of this size are fastest on 1. Torch's own choice
+    when left out."""
     seed: int | None = None
     """Makes the first weights of a model made from scratch; the pipeline's seed when left out."""
     device: str | None = None

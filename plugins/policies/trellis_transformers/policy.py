@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from trellis import Completion, SampleRequest, Step, TrainablePolicy, Trajectory
 from trellis.errors import CapabilityError, CheckpointError, TokenizerError
@@ -39,11 +40,16 @@ class TransformersPolicy(TrainablePolicy):
     """
 
     Config = TransformersConfig
+    module: PreTrainedModel
 
     def __init__(self, config: TransformersConfig) -> None:
         self.config = config
         self.seed = config.seed or 0
         self.device = _device(config.device)
+        if config.cpu_threads is not None:
+            torch.set_num_threads(config.cpu_threads)
+        # A tiny model is saved often: transformers would draw a bar for each time.
+        logging.disable_progress_bar()
         dtype = getattr(torch, config.dtype)
         if config.model is not None:
             self.tokenizer = AutoTokenizer.from_pretrained(config.model)
@@ -191,7 +197,7 @@ def _with_log_probs(trajectory: Trajectory, values: Sequence[float], last: Seque
     return replace(trajectory, steps=tuple(steps))
 
 
-def _from_scratch(config: TransformersConfig, tokenizer: object) -> torch.nn.Module:
+def _from_scratch(config: TransformersConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """Make a model of the configured architecture with weights drawn from the config's seed alone."""
     fields = dict(TINY if config.init == "tiny" else config.init)
     ids = {"bos_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id}

@@ -8,13 +8,12 @@ Shape suffixes: B rows, T tokens, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 
 from trellis import Completion
 from trellis_transformers.prefix_cache import PrefixCache
@@ -65,7 +64,7 @@ def uniforms(seed: int, index: int, count: int) -> np.ndarray:
 
 @torch.no_grad()
 def sample_rows(
-    model: Callable[..., Any],
+    model: PreTrainedModel,
     rows: Sequence[Row],
     *,
     end_ids: frozenset[int],

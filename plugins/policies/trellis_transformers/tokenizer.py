@@ -63,7 +63,7 @@ class PieceDecoder:
     def add(self, token: int) -> str:
         """Return the text this token adds; special tokens add none."""
         self._ids.append(token)
-        text = self._tokenizer.decode(self._ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        text: str = self._tokenizer.decode(self._ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         if text.endswith("\N{REPLACEMENT CHARACTER}"):
             return ""
         added, self._text = text[len(self._text) :], text

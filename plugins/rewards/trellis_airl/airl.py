@@ -42,6 +42,7 @@ class AIRL(LearnedReward):
         self.policy = policy
         self._learner: _Learner | None = None
         self._done = 0
+        self._skipped = 0
         self._num_updates: int | None = None
 
     def update(self, traces: Sequence[Trajectory], rollouts: Sequence[Rollout]) -> Mapping[str, float]:
@@ -58,6 +59,7 @@ class AIRL(LearnedReward):
             )
         policies = [r.trajectory for r in rollouts if r.trajectory.steps]
         if not experts or not policies:
+            self._skipped += 1
             return {"skipped": 1.0}
         learner = self._begin()
         expert_batch, expert_log_pi = self._encode(experts)
@@ -117,7 +119,7 @@ class AIRL(LearnedReward):
 
     def reset(self, *, seed: int, num_updates: int | None = None) -> None:
         """Forget everything; the next update copies the policy's present weights. Nothing here is drawn at random."""
-        self._learner, self._done, self._num_updates = None, 0, num_updates
+        self._learner, self._done, self._skipped, self._num_updates = None, 0, 0, num_updates
 
     def save(self, directory: Path) -> None:
         """Write the discriminator, AdamW's moments and the number of updates made."""
@@ -154,6 +156,18 @@ class AIRL(LearnedReward):
             )
         return self._learner
 
+    def _why_not_fitted(self) -> str:
+        if self._skipped:
+            return (
+                f"the airl reward has not learned anything: no rollout in its {self._skipped} updates was correct, and "
+                "`experts: rollouts` takes its experts from those. Let the policy solve some problems first (train it "
+                "longer on traces), or set `experts: traces`"
+            )
+        return (
+            "the airl reward has not learned anything yet: run a `train` stage whose optimizer updates it, or a "
+            "`fit-reward` stage, before it is used"
+        )
+
     def _learning_rate(self) -> float:
         c = self.config
         return learning_rate(
@@ -179,10 +193,7 @@ class AIRL(LearnedReward):
     def _judge(self, trajectories: Sequence[Trajectory]) -> list[tuple[TokenBatch, torch.Tensor, Judged]]:
         """Judge trajectories in chunks of like length, in order."""
         if self._learner is None:
-            raise NotFittedError(
-                "the airl reward has not learned anything yet: run a `train` stage whose optimizer updates it, or a "
-                "`fit-reward` stage, before it is used"
-            )
+            raise NotFittedError(self._why_not_fitted())
         known = [all(step.log_probs for step in t.steps) for t in trajectories]
         missing = iter(self.policy.log_probs([t for t, k in zip(trajectories, known, strict=True) if not k]))
         scored = [t if k else next(missing) for t, k in zip(trajectories, known, strict=True)]

@@ -54,14 +54,11 @@ class Discriminator(torch.nn.Module):
         torch.nn.init.zeros_(self.head.weight)
         torch.nn.init.zeros_(self.head.bias)
 
+    @torch.no_grad()
     def _hidden_width(self) -> int:
-        embedding = self.trunk.get_input_embeddings() if hasattr(self.trunk, "get_input_embeddings") else None
-        probe = torch.zeros(1, 1, dtype=torch.int64, device=next(self.trunk.parameters()).device)
-        if embedding is not None:
-            return int(embedding(probe).shape[-1])
-        with torch.no_grad():
-            hidden = self.trunk(input_ids=probe, attention_mask=probe + 1, output_hidden_states=True).hidden_states[-1]
-        return int(hidden.shape[-1])
+        token = torch.zeros(1, 1, dtype=torch.int64, device=next(self.trunk.parameters()).device)
+        output = self.trunk(input_ids=token, attention_mask=token + 1, output_hidden_states=True)
+        return int(output.hidden_states[-1].shape[-1])
 
     def forward(self, batch: TokenBatch, log_pi_BS: torch.Tensor) -> Judged:
         """Judge every step.

@@ -6,14 +6,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from trellis_grpo.advantages import outcome_advantages, process_advantages
-from trellis_grpo.config import GRPOConfig
-from trellis_grpo.grpo import GRPO, kl_estimate, surrogate
 
 from trellis import Problem, RewardModel, Step, Trajectory
 from trellis.errors import CapabilityError, NumericsError
 from trellis.nn import pad
 from trellis.testing.material import material, tiny
+from trellis_grpo.advantages import outcome_advantages, process_advantages
+from trellis_grpo.config import GRPOConfig
+from trellis_grpo.grpo import GRPO, kl_estimate, surrogate
 
 
 def trajectory(*lengths: int) -> Trajectory:

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from trellis_airl.airl import AIRL
-from trellis_airl.config import AIRLConfig
-from trellis_airl.discriminator import Discriminator, loss, shaping
 
 from trellis import Outcome, Problem, Rollout, SampleRequest, Step, Trajectory
 from trellis.errors import CapabilityError, NotFittedError, NumericsError
 from trellis.testing.material import material, tiny
+from trellis_airl.airl import AIRL
+from trellis_airl.config import AIRLConfig
+from trellis_airl.discriminator import Discriminator, loss, shaping
 
 
 @pytest.fixture
@@ -44,7 +44,9 @@ def test_the_loss_is_finite_and_exact_where_d_itself_is_0_or_1(logit):
     mask = torch.ones(1, 1, dtype=torch.bool)
     bce = loss(value, mask, value.detach(), mask)
     bce.backward()
-    expected = (max(-logit, 0) + math.log1p(math.exp(-abs(logit)))) + (max(logit, 0) + math.log1p(math.exp(-abs(logit))))
+    expected = (max(-logit, 0) + math.log1p(math.exp(-abs(logit)))) + (
+        max(logit, 0) + math.log1p(math.exp(-abs(logit)))
+    )
     assert bce.item() == pytest.approx(expected, rel=1e-6)
     assert torch.isfinite(value.grad).all()
     through_d = torch.log(torch.sigmoid(torch.tensor(-1e4)))
@@ -105,9 +107,7 @@ def test_experts_and_policy_that_write_the_same_cannot_be_told_apart(policy, tas
     """The same texts, once as given traces and once as the policy's samples, must encode to the same tokens."""
     rollouts = [r for r in sampled(policy, task, count=len(task.problems("train"))) if r.trajectory.finished]
     assert rollouts
-    as_traces = [
-        replace(r.trajectory, steps=tuple(Step(step.text) for step in r.trajectory.steps)) for r in rollouts
-    ]
+    as_traces = [replace(r.trajectory, steps=tuple(Step(step.text) for step in r.trajectory.steps)) for r in rollouts]
     given, own = policy.batch(as_traces), policy.batch([r.trajectory for r in rollouts])
     torch.testing.assert_close(given.ids_BT, own.ids_BT)
     torch.testing.assert_close(given.step_BT, own.step_BT)
@@ -140,9 +140,9 @@ def test_search_gets_f_with_log_pi_of_the_prefix_and_rl_gets_the_clipped_logit(p
         reward.update(task.traces("train"), rollouts)
     logits = AIRL(AIRLConfig(search_score="l"), policy=policy)
     logits._learner = reward._learner
-    for t, f, l in zip(trajectories, reward.score(trajectories), logits.score(trajectories), strict=True):
+    for t, f, logit in zip(trajectories, reward.score(trajectories), logits.score(trajectories), strict=True):
         prefix = 0.0
-        for step, f_k, l_k in zip(t.steps, f, l, strict=True):
+        for step, f_k, l_k in zip(t.steps, f, logit, strict=True):
             prefix += step.log_prob
             assert f_k == pytest.approx(l_k + 0.5 * prefix, abs=1e-4)
     paid = [value for row in reward.reward(trajectories) for value in row]

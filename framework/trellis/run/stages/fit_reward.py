@@ -99,4 +99,4 @@ class FitReward(Stage):
         """Go on from `state`."""
         self._done = int(state.values["done"])  # type: ignore[arg-type]
         best = state.values["best"]
-        self._best = (int(best[0]), float(best[1])) if best else None  # type: ignore[index,arg-type,call-overload]
+        self._best = (int(best[0]), float(best[1])) if best else None  # type: ignore[index,arg-type]
