@@ -24,7 +24,7 @@ class TransformersConfig(Config):
     model: str | None = None
     """A directory or hub id with weights and tokenizer; None makes a model from scratch as `init` and `tokenizer` say."""
     init: Literal["tiny"] | dict[str, bool | int | float | str] = "tiny"
-    """The model made from scratch: "tiny" (Llama, 2 layers of 64), or an `AutoConfig` of any causal language model,
+    """The model made from scratch: "tiny" (GPT-2, 2 layers of 64), or an `AutoConfig` of any causal language model,
     e.g. `{model_type: gpt2, n_layer: 4, n_embd: 128}`. The vocabulary's size is filled in."""
     tokenizer: Literal["characters"] | CharacterTokenizer = "characters"
     """The tokenizer of a model made from scratch."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +21,16 @@ from trellis_transformers.prefix_cache import PrefixCache
 from trellis_transformers.sampling import Row, sample_rows, uniforms
 from trellis_transformers.tokenizer import Pieces, character_tokenizer
 
-TINY = {
-    "model_type": "llama",
-    "hidden_size": 64,
-    "intermediate_size": 192,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 1024,
-    "tie_word_embeddings": True,
+TINY: dict[str, bool | int | float | str] = {
+    "model_type": "gpt2",
+    "n_layer": 2,
+    "n_embd": 64,
+    "n_head": 4,
+    "n_positions": 256,
+    "activation_function": "relu",
+    "resid_pdrop": 0.0,
+    "embd_pdrop": 0.0,
+    "attn_pdrop": 0.0,
 }
 
 
@@ -67,6 +70,8 @@ class TransformersPolicy(TrainablePolicy):
         self._end_id: int = end
         self._pad_id: int = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else end
         self._pieces = Pieces(self.tokenizer)
+        # Training reads the same problems and traces many times over.
+        self._tokens = lru_cache(maxsize=100_000)(self._tokenize)
         self._cache = PrefixCache(config.prefix_cache_tokens)
         self._cached_version = self._version()
 
@@ -111,7 +116,9 @@ class TransformersPolicy(TrainablePolicy):
     def token_log_probs(self, batch: TokenBatch, *, temperature: float = 1.0) -> torch.Tensor:
         """Return log π of every token of the steps, with gradient; shape (B, T), 0 elsewhere."""
         logits_BTV = self.module(input_ids=batch.ids_BT, attention_mask=batch.attention_BT).logits
-        return token_log_probs(logits_BTV / temperature, batch.ids_BT) * batch.mask_BT
+        if temperature != 1.0:
+            logits_BTV = logits_BTV / temperature
+        return token_log_probs(logits_BTV, batch.ids_BT) * batch.mask_BT
 
     def save(self, directory: Path) -> None:
         """Write weights and tokenizer as transformers does: the directory can be loaded by anything that reads those."""
@@ -126,8 +133,11 @@ class TransformersPolicy(TrainablePolicy):
         except (OSError, RuntimeError, ValueError) as error:
             raise CheckpointError(f"{directory} holds no weights for this policy: {error}", path=directory) from error
 
+    def _tokenize(self, text: str, prompt: bool) -> tuple[int, ...]:
+        return tuple(self.tokenizer(text, add_special_tokens=prompt).input_ids)
+
     def _prompt(self, text: str) -> tuple[int, ...]:
-        ids = tuple(self.tokenizer(text).input_ids)
+        ids = self._tokens(text, True)
         if not ids:
             raise TokenizerError("the prompt is empty: a policy needs at least one token to begin from")
         return ids
@@ -136,12 +146,7 @@ class TransformersPolicy(TrainablePolicy):
         """Give tokens to the steps that have none; a given trace ends with the end-of-sequence token as a sample does."""
         if all(step.token_ids for step in trajectory.steps):
             return trajectory
-        steps = [
-            step
-            if step.token_ids
-            else Step(step.text, tuple(self.tokenizer(step.text, add_special_tokens=False).input_ids))
-            for step in trajectory.steps
-        ]
+        steps = [s if s.token_ids else Step(s.text, self._tokens(s.text, False)) for s in trajectory.steps]
         if trajectory.finished and not trajectory.steps[-1].token_ids:
             steps[-1] = Step(steps[-1].text, (*steps[-1].token_ids, self._end_id))
         return replace(trajectory, steps=tuple(steps))
