@@ -5,12 +5,14 @@ import pytest
 from trellis.plugins import registry
 from trellis.testing import check_component
 
-CONFIGS = {
-    "airl/airl": {},
+FEW_PROBLEMS = {"train_size": 60, "validation_size": 20, "test_size": 20}
+
+CONFIGS: dict[str, dict[str, object]] = {
     "beam/beam": {"width": 2},
+    "core/processes": {"workers": 2},
     "grpo/grpo": {"steps": 3},
-    "reasoning/arithmetic": {},
-    "reasoning/countdown": {},
+    "reasoning/arithmetic": FEW_PROBLEMS,
+    "reasoning/countdown": FEW_PROBLEMS,
     "sft/sft": {"steps": 3},
     "transformers/transformers": {"init": "tiny", "hidden_size": 32, "layers": 1},
 }

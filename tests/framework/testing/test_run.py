@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import faulty_records
 import faulty_tasks
@@ -7,6 +8,7 @@ import pytest
 from faults import TRACES, register
 
 from trellis.errors import TrellisError
+from trellis.plugins import registry
 from trellis.testing import check_component
 from trellis.testing.material import Counts, Successor
 
@@ -16,8 +18,23 @@ def faulty():
     return register(faulty_tasks.OverlappingSplits, "task", capabilities=TRACES)
 
 
+@pytest.fixture
+def registry_with_heavy(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "faulty_distribution"))
+    registry.cache_clear()
+    yield
+    registry.cache_clear()
+
+
 def by_id(results):
     return {result.id: result for result in results}
+
+
+@pytest.mark.usefixtures("registry_with_heavy")
+def test_a_component_is_found_by_its_id():
+    results = by_id(check_component("heavy/successor"))
+    assert results["splits-are-disjoint"].passed is True
+    assert results["entry-point-is-light"].passed is False
 
 
 def test_an_expected_failure_is_no_failure(faulty):
