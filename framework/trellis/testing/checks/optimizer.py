@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from trellis.contracts import LearnedReward, PolicyOptimizer, State, Task, TrainablePolicy
 from trellis.testing.check import Check, CheckSkipped, Subject, expect
-from trellis.testing.material import Counts, CountsConfig, Successor, SuccessorConfig, tiny
+from trellis.testing.material import Counts, CountsConfig, Successor, SuccessorConfig, trainable
 from trellis.types import TrainStep
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def state_is_tensors_and_json(subject: Subject) -> None:
 def _workshop(subject: Subject) -> Workshop:
     needs = subject.make_needs()
     reward = Counts(CountsConfig()) if subject.offers("process-reward") else None
-    return Workshop(subject.make(needs), tiny(), Successor(SuccessorConfig()), reward)
+    return Workshop(subject.make(needs), trainable(), Successor(SuccessorConfig()), reward)
 
 
 def _advance(steps: Iterator[TrainStep], count: int) -> None:

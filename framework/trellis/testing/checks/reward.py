@@ -95,10 +95,10 @@ def scoring_leaves_its_input_alone(subject: Subject) -> None:
     Sort and pad copies.
     """
     scene = _fitted(subject)
-    given = scene.trajectories
-    scene.reward.score(given)
-    scene.reward.reward(given)
-    expect(given == scene.trajectories, "the list of trajectories is changed by scoring it")
+    for method in (scene.reward.score, scene.reward.reward):
+        given = scene.trajectories
+        method(given)
+        expect(given == scene.trajectories, f"{method.__name__} changes the list of trajectories it was given")
 
 
 def scoring_twice_gives_the_same(subject: Subject) -> None:

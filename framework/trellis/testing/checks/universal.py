@@ -75,7 +75,7 @@ def capabilities_match_the_class(subject: Subject) -> None:
     factory, kind = subject.component.record.load_factory(), subject.component.kind
     pairs = {"policy": ("trainable", TrainablePolicy), "reward": ("learned", LearnedReward)}
     if kind not in pairs:
-        raise CheckSkipped(f"no capability of a {kind} stands for a class")
+        raise CheckSkipped("no capability of this kind stands for a class")
     capability, base = pairs[kind]
     is_one, says_so = issubclass(factory, base), subject.offers(capability)
     verb = "is" if is_one else "is not"

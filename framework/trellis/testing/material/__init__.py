@@ -21,13 +21,13 @@ from trellis.testing.material.table import Table, TableConfig
 if TYPE_CHECKING:
     from trellis.contracts import TrainablePolicy
 
-__all__ = ["Counts", "CountsConfig", "Successor", "SuccessorConfig", "Table", "TableConfig", "material", "tiny"]
+__all__ = ["Counts", "CountsConfig", "Successor", "SuccessorConfig", "Table", "TableConfig", "material", "trainable"]
 
 
 def material(kind: Kind, capabilities: Set[str] = frozenset()) -> object | None:
     """Return a fresh component of a kind, with these capabilities; None where the kit has none."""
     if kind == "policy" and "trainable" in capabilities:
-        return tiny()
+        return trainable()
     match kind:
         case "task":
             return Successor(SuccessorConfig())
@@ -38,8 +38,8 @@ def material(kind: Kind, capabilities: Set[str] = frozenset()) -> object | None:
     return None
 
 
-def tiny(seed: int = 0) -> TrainablePolicy:
+def trainable() -> TrainablePolicy:
     """Return a fresh trainable policy; imports torch."""
     from trellis.testing.material.tiny import Tiny, TinyConfig
 
-    return Tiny(TinyConfig(seed=seed))
+    return Tiny(TinyConfig())
