@@ -36,7 +36,7 @@ RIGHT = {
     "length": register(faulty_rewards.Length, "reward"),
     "head": register(faulty_rewards.Head, "reward", capabilities=LEARNED, needs=faulty_rewards.POLICY),
     "supervised": register(faulty_optimizers.Supervised, "optimizer", capabilities=faulty_optimizers.PROCESS),
-    "pairs": register(faulty_searches.Pairs, "search", capabilities=faulty_searches.REWARD),
+    "pairs": register(faulty_searches.Pairs, "search", capabilities=faulty_searches.SAMPLING),
     "inline": register(faulty_executors.Inline, "executor"),
     "threads": register(faulty_executors.Threads, "executor", capabilities=faulty_executors.TIMEOUT),
 }

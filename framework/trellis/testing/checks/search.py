@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 from trellis.contracts import Extend, Score, SearchAlgorithm
 from trellis.errors import BudgetExhausted
@@ -214,16 +214,13 @@ def searches_can_be_interleaved(subject: Subject) -> None:
 
 
 def score_is_asked_for_as_declared(subject: Subject) -> None:
-    """Without the capability "reward" a pipeline gives the search no reward, and nobody could answer.
+    """Without `needs_reward` a pipeline gives the search no reward, and nobody could answer.
 
-    Declare "reward" exactly if the search yields `Score`.
+    Set `needs_reward = True` on the class exactly if the search yields `Score`.
     """
     asked = any(isinstance(request, Score) for t in _transcripts(subject) for request in t.requests)
-    says = subject.offers("reward")
-    expect(
-        asked == says,
-        f"it {'asks' if asked else 'never asks'} for scores, the record {says=}",
-    )
+    declared = cast(SearchAlgorithm, subject.make()).needs_reward
+    expect(asked == declared, f"it {'asks' if asked else 'never asks'} for scores, needs_reward is {declared}")
 
 
 def _roots() -> list[Trajectory]:

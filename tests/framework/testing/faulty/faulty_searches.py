@@ -8,7 +8,7 @@ from faults import breaks
 from trellis import Candidate, Config, Extend, Score, SearchAlgorithm, SearchResult
 from trellis.errors import BudgetExhausted
 
-REWARD = frozenset({"reward", "sampling"})
+SAMPLING = frozenset({"sampling"})
 
 
 class PairsConfig(Config):
@@ -20,6 +20,7 @@ class Pairs(SearchAlgorithm):
     """A small beam search. Nothing is wrong with this one."""
 
     Config = PairsConfig
+    needs_reward = True
 
     def __init__(self, config):
         self.config = config
@@ -43,7 +44,7 @@ class Pairs(SearchAlgorithm):
         return SearchResult(best and best.trajectory, tuple(candidates))
 
 
-@breaks("search-returns-a-result", "search", capabilities=REWARD)
+@breaks("search-returns-a-result", "search", capabilities=SAMPLING)
 class ReturnsATrajectory(Pairs):
     def search(self, root):
         process, spent = super().search(root), False
@@ -59,7 +60,7 @@ class ReturnsATrajectory(Pairs):
                 spent = True
 
 
-@breaks("search-asks-what-can-be-answered", "search", capabilities=REWARD)
+@breaks("search-asks-what-can-be-answered", "search", capabilities=SAMPLING)
 class AsksForNothing(Pairs):
     def search(self, root):
         try:
@@ -69,7 +70,7 @@ class AsksForNothing(Pairs):
         return (yield from super().search(root))
 
 
-@breaks("only-open-trajectories-are-extended", "search", capabilities=REWARD)
+@breaks("only-open-trajectories-are-extended", "search", capabilities=SAMPLING)
 class ExtendsTheEnded(Pairs):
     def search(self, root):
         try:
@@ -79,20 +80,20 @@ class ExtendsTheEnded(Pairs):
         return (yield from super().search(root))
 
 
-@breaks("best-is-a-candidate", "search", capabilities=REWARD)
+@breaks("best-is-a-candidate", "search", capabilities=SAMPLING)
 class HidesItsCandidates(Pairs):
     def conclude(self, candidates):
         return replace(super().conclude(candidates), candidates=())
 
 
-@breaks("best-has-the-highest-score", "search", capabilities=REWARD)
+@breaks("best-has-the-highest-score", "search", capabilities=SAMPLING)
 class PrefersTheWorst(Pairs):
     def conclude(self, candidates):
         worst = min(candidates, key=lambda candidate: candidate.score, default=None)
         return replace(super().conclude(candidates), best=worst and worst.trajectory)
 
 
-@breaks("candidates-are-finished", "search", capabilities=REWARD)
+@breaks("candidates-are-finished", "search", capabilities=SAMPLING)
 class CollectsTheCut(Pairs):
     def conclude(self, candidates):
         result = super().conclude(candidates)
@@ -100,14 +101,14 @@ class CollectsTheCut(Pairs):
         return replace(result, candidates=(*candidates, *cut))
 
 
-@breaks("nothing-finished-is-no-answer", "search", capabilities=REWARD)
+@breaks("nothing-finished-is-no-answer", "search", capabilities=SAMPLING)
 class AnswersAnyway(Pairs):
     def search(self, root):
         result = yield from super().search(root)
         return result if result.best else SearchResult(replace(root, cut=True))
 
 
-@breaks("search-concludes-when-the-budget-is-spent", "search", capabilities=REWARD)
+@breaks("search-concludes-when-the-budget-is-spent", "search", capabilities=SAMPLING)
 class IgnoresTheBudget(Pairs):
     def search(self, root):
         process, answer = super().search(root), None
@@ -119,7 +120,7 @@ class IgnoresTheBudget(Pairs):
             answer = yield request
 
 
-@breaks("search-follows-its-answers", "search", capabilities=REWARD)
+@breaks("search-follows-its-answers", "search", capabilities=SAMPLING)
 class RandomWidth(Pairs):
     def search(self, root):
         try:
@@ -129,7 +130,7 @@ class RandomWidth(Pairs):
         return (yield from super().search(root))
 
 
-@breaks("search-follows-its-answers", "search", capabilities=REWARD)
+@breaks("search-follows-its-answers", "search", capabilities=SAMPLING)
 class RemembersOtherSearches(Pairs):
     searches = 0
 
@@ -142,7 +143,7 @@ class RemembersOtherSearches(Pairs):
         return (yield from super().search(root))
 
 
-@breaks("searches-can-be-interleaved", "search", capabilities=REWARD)
+@breaks("searches-can-be-interleaved", "search", capabilities=SAMPLING)
 class KeepsItsRootOnSelf(Pairs):
     def search(self, root):
         self.root = root
@@ -154,6 +155,6 @@ class KeepsItsRootOnSelf(Pairs):
         return (yield from super().search(root))
 
 
-@breaks("score-is-asked-for-as-declared", "search", capabilities=frozenset({"sampling"}))
+@breaks("score-is-asked-for-as-declared", "search", capabilities=SAMPLING)
 class AsksForScoresUndeclared(Pairs):
-    pass
+    needs_reward = False
