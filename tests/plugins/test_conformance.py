@@ -14,7 +14,9 @@ CONFIGS: dict[str, dict[str, object]] = {
     "reasoning/arithmetic": FEW_PROBLEMS,
     "reasoning/countdown": FEW_PROBLEMS,
     "sft/sft": {"steps": 3},
-    "transformers/transformers": {"init": {"model_type": "gpt2", "n_layer": 1, "n_embd": 32, "n_head": 2, "n_positions": 256}},
+    "transformers/transformers": {
+        "init": {"model_type": "gpt2", "n_layer": 1, "n_embd": 32, "n_head": 2, "n_positions": 256}
+    },
 }
 """Small sizes, for quick checks; a component that is not here takes its defaults."""
 

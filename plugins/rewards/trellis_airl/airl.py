@@ -52,47 +52,44 @@ class AIRL(LearnedReward):
         left out and says so in its metrics: `skipped` is 1).
         """
         c = self.config
-        experts = list(traces) if c.experts == "traces" else [r.trajectory for r in rollouts if r.outcome.correct]
-        if c.experts == "traces" and not experts:
+        own = [rollout for rollout in rollouts if rollout.trajectory.steps]
+        correct = torch.tensor([rollout.outcome.correct for rollout in own], dtype=torch.bool)
+        if c.experts == "traces" and not traces:
             raise CapabilityError(
                 "airl", capability="expert traces", mend="use a task that has traces, or set `experts: rollouts`."
             )
-        policies = [r.trajectory for r in rollouts if r.trajectory.steps]
-        if not experts or not policies:
+        if not own or (c.experts == "rollouts" and not correct.any()):
             self._skipped += 1
             return {"skipped": 1.0}
         learner = self._begin()
-        expert_batch, expert_log_pi = self._encode(experts)
-        policy_batch, policy_log_pi = self._encode(policies)
-        ids = list(dict.fromkeys(r.trajectory.problem.id for r in rollouts))
+        given = list(traces) if c.experts == "traces" else []
+        batch, log_pi_BS = self._encode([*given, *(rollout.trajectory for rollout in own)])
+        is_given = torch.arange(len(batch.trajectories)) < len(given)
+        is_expert = is_given if given else correct
+        expert_mask_BS = batch.step_mask_BS & is_expert.to(batch.step_mask_BS.device)[:, None]
+        policy_mask_BS = batch.step_mask_BS & ~is_given.to(batch.step_mask_BS.device)[:, None]
         learner.net.train()
         for _ in range(c.updates_per_round):
-            expert = learner.net(expert_batch, expert_log_pi)
-            generated = learner.net(policy_batch, policy_log_pi)
-            bce = loss(
-                expert.logit_BS,
-                expert_batch.step_mask_BS,
-                generated.logit_BS,
-                policy_batch.step_mask_BS,
-                label_smoothing=c.label_smoothing,
-            )
+            logit_BS = learner.net(batch, log_pi_BS).logit_BS
+            expert, policy = logit_BS[expert_mask_BS], logit_BS[policy_mask_BS]
+            bce = loss(expert, policy, label_smoothing=c.label_smoothing)
             norm = guarded_step(
                 learner.adamw,
                 bce,
                 lr=self._learning_rate(),
                 max_grad_norm=c.max_grad_norm,
                 step=self._done + 1,
-                problems=ids,
+                problems=list(dict.fromkeys(rollout.trajectory.problem.id for rollout in own)),
             )
             self._done += 1
         learner.net.eval()
         return {
             "loss": bce.item(),
             "grad_norm": norm,
-            "expert_logit": expert.logit_BS[expert_batch.step_mask_BS].mean().item(),
-            "policy_logit": generated.logit_BS[policy_batch.step_mask_BS].mean().item(),
-            "expert_accuracy": (expert.logit_BS[expert_batch.step_mask_BS] > 0).float().mean().item(),
-            "policy_accuracy": (generated.logit_BS[policy_batch.step_mask_BS] <= 0).float().mean().item(),
+            "expert_logit": expert.mean().item(),
+            "policy_logit": policy.mean().item(),
+            "expert_accuracy": (expert > 0).float().mean().item(),
+            "policy_accuracy": (policy <= 0).float().mean().item(),
             "skipped": 0.0,
         }
 

@@ -48,7 +48,8 @@ class Discriminator(torch.nn.Module):
         super().__init__()
         self.form = form
         self.gamma = gamma
-        self.trunk = copy.deepcopy(policy_module).requires_grad_(True)
+        # Without its language-model head where there is one to leave out: a reward has no use for the logits.
+        self.trunk = copy.deepcopy(getattr(policy_module, "base_model", policy_module)).requires_grad_(True)
         width = self._hidden_width()
         self.head = torch.nn.Linear(width, 2 if form == "shaped" else 1)
         torch.nn.init.zeros_(self.head.weight)
@@ -106,20 +107,16 @@ def shaping(potential_BT: torch.Tensor, batch: TokenBatch, *, gamma: float) -> t
     return (gamma * after_BS - before_BS) * batch.step_mask_BS
 
 
-def loss(
-    expert_logit_BS: torch.Tensor,
-    expert_mask_BS: torch.Tensor,
-    policy_logit_BS: torch.Tensor,
-    policy_mask_BS: torch.Tensor,
-    *,
-    label_smoothing: float = 0.0,
-) -> torch.Tensor:
-    """Return -E_expert[log D] - E_policy[log(1 - D)], each class weighing the same, computed on the logit."""
+def loss(expert_logit: torch.Tensor, policy_logit: torch.Tensor, *, label_smoothing: float = 0.0) -> torch.Tensor:
+    """Return -E_expert[log D] - E_policy[log(1 - D)], each class weighing the same, computed on the logit.
 
-    def side(logit_BS: torch.Tensor, mask_BS: torch.Tensor, label: float) -> torch.Tensor:
-        logit = logit_BS[mask_BS]
-        return binary_cross_entropy_with_logits(logit, torch.full_like(logit, label))
-
-    return side(expert_logit_BS, expert_mask_BS, 1 - label_smoothing) + side(
-        policy_logit_BS, policy_mask_BS, label_smoothing
+    Args:
+        expert_logit: l of the expert's steps, of any one-dimensional shape.
+        policy_logit: l of the policy's steps.
+        label_smoothing: The expert's label is 1 - this, the policy's is this.
+    """
+    expert_label = torch.full_like(expert_logit, 1 - label_smoothing)
+    policy_label = torch.full_like(policy_logit, label_smoothing)
+    return binary_cross_entropy_with_logits(expert_logit, expert_label) + binary_cross_entropy_with_logits(
+        policy_logit, policy_label
     )

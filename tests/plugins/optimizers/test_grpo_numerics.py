@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from trellis import Problem, RewardModel, Step, Trajectory
 from trellis.errors import CapabilityError, NumericsError
 from trellis.nn import pad
-from trellis.testing.material import material, tiny
+from trellis.testing.material import material, trainable
 from trellis_grpo.advantages import outcome_advantages, process_advantages
 from trellis_grpo.config import GRPOConfig
 from trellis_grpo.grpo import GRPO, kl_estimate, surrogate
@@ -131,7 +131,7 @@ class Poisoned(RewardModel):
 
 
 def test_a_nan_reward_stops_the_run_with_the_problems_named_and_the_weights_kept():
-    policy, task = tiny(), material("task")
+    policy, task = trainable(), material("task")
     before = {name: value.clone() for name, value in policy.module.state_dict().items()}
     config = GRPOConfig(steps=2, problems_per_step=2, group_size=2, max_tokens=8, process_weight=1.0, process_from=0)
     with pytest.raises(NumericsError, match="the loss is not finite at step 1") as error:
@@ -143,7 +143,7 @@ def test_a_nan_reward_stops_the_run_with_the_problems_named_and_the_weights_kept
 
 def test_a_process_weight_without_a_reward_says_so_before_training():
     with pytest.raises(CapabilityError, match="process_weight"):
-        next(GRPO(GRPOConfig(process_weight=0.5)).train(policy=tiny(), task=material("task")))
+        next(GRPO(GRPOConfig(process_weight=0.5)).train(policy=trainable(), task=material("task")))
 
 
 def test_a_config_that_would_learn_nothing_is_refused():
