@@ -76,9 +76,7 @@ def trellis_tasks():
 def trellis_policies():
     yield Component("tokens", "a policy to train", TokensConfig, FACTORY, capabilities=frozenset({"trainable"}))
     yield Component("frozen", "a policy as it is", NoConfig, FACTORY)
-    yield Component(
-        "remote", "a policy far away", RemoteConfig, FACTORY, extra="far", modules=("a_module_nobody_has",)
-    )
+    yield Component("remote", "a policy far away", RemoteConfig, FACTORY, extra="far", modules=("a_module_nobody_has",))
 
 
 @hookimpl
