@@ -46,7 +46,7 @@ class Need:
 
     Attributes:
         kind: The kind of component that fits.
-        optional: Whether it may be left out; the constructor then gets None (or an empty tuple, if `many`).
+        optional: Whether it may be left out; the constructor then gets None (an empty mapping, if `many`).
         many: Whether a list of names is taken; the constructor gets a mapping from name to component.
         capabilities: What the collaborator must offer, e.g. `{"trainable"}`.
     """
@@ -72,7 +72,7 @@ class Component:
         needs: Collaborators by constructor argument.
         capabilities: What it offers beyond its contract; read by the pipeline check, the runtime and the conformance
             kit alike. The known ones are listed in the contract of its kind.
-        extra: The pip extra of `trellis` that brings its optional dependencies, e.g. "chroma".
+        extra: The pip extra of its distribution that brings its optional dependencies, e.g. "chroma".
         modules: The optional modules it imports, so that a missing one is found before a run starts.
     """
 

@@ -7,6 +7,7 @@
     │   ├── DuplicateComponentError two providers claim one name
     │   └── MissingExtraError       the component's optional dependency is not installed
     ├── SpecError                   a pipeline file has problems; holds all of them
+    ├── TaskError                   a task cannot make what its config asks for
     ├── ProblemSyntaxError          a problem a person typed cannot be read
     ├── TokenizerError              text and vocabulary do not fit
     ├── CapabilityError             a component was asked for something it does not offer
@@ -28,10 +29,20 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 class TrellisError(Exception):
     """The root of every error raised by Trellis."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the fields, so that an error raised in another process arrives as it was."""
+        return _unpickled, (type(self), self.args), self.__dict__
+
+
+def _unpickled(cls: type[TrellisError], args: tuple[Any, ...]) -> TrellisError:
+    # Not `cls(*args)`, as pickle would have it: the constructors below take facts and make the message themselves.
+    return cls.__new__(cls, *args)
 
 
 class PluginError(TrellisError):
@@ -73,13 +84,16 @@ class DuplicateComponentError(PluginError):
         providers: Who claims it.
     """
 
-    def __init__(self, component: str, *, providers: Sequence[str]) -> None:
+    def __init__(
+        self,
+        component: str,
+        *,
+        providers: Sequence[str],
+        mend: str = "Uninstall one of them or rename its entry point.",
+    ) -> None:
         self.component = component
         self.providers = tuple(providers)
-        super().__init__(
-            f"'{component}' is provided more than once: {'; '.join(providers)}. "
-            "Uninstall one of them or rename its entry point."
-        )
+        super().__init__(f"'{component}' is provided more than once: {'; '.join(providers)}. {mend}")
 
 
 class MissingExtraError(PluginError):
@@ -87,13 +101,15 @@ class MissingExtraError(PluginError):
 
     Attributes:
         component: The component's id.
-        extra: The pip extra that brings the dependency.
+        extra: The pip extra that brings the dependency; None where the plugin names none.
+        install: The command that mends it.
     """
 
-    def __init__(self, component: str, *, extra: str, module: str) -> None:
+    def __init__(self, component: str, *, extra: str | None, module: str, distribution: str = "trellis") -> None:
         self.component = component
         self.extra = extra
-        super().__init__(f"'{component}' needs the module '{module}': pip install 'trellis[{extra}]'")
+        self.install = f"pip install '{distribution}[{extra}]'" if extra else f"pip install {module}"
+        super().__init__(f"'{component}' needs the module '{module}': {self.install}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +147,25 @@ class SpecError(TrellisError):
     def __init__(self, problems: Iterable[SpecProblem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class TaskError(TrellisError):
+    """A task cannot make what its config asks for.
+
+    Attributes:
+        split: The split that cannot be filled.
+        asked: The problems asked for.
+        found: The problems found.
+    """
+
+    def __init__(self, split: str, *, asked: int, found: int) -> None:
+        self.split = split
+        self.asked = asked
+        self.found = found
+        super().__init__(
+            f"the split '{split}' is to hold {asked} different problems, but only {found} were found. Lower "
+            f"`{split}_size` to {found} or less, or allow larger problems."
+        )
 
 
 class ProblemSyntaxError(TrellisError):

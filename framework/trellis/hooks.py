@@ -43,6 +43,7 @@ class TrellisSpecs:
 
         class ParityConfig(Config):
             size: int = 100
+            "Problems in each split."
 
         class Parity(Task):
             Config = ParityConfig
@@ -72,26 +73,35 @@ class TrellisSpecs:
         """Return policies: the models that write steps (`trellis.contracts.policy`).
 
         ```python
+        import math
         import random
+        from dataclasses import replace
 
-        from trellis import Completion, Component, Config, Policy, hookimpl
+        from trellis import Completion, Component, Config, Policy, Step, hookimpl
 
         class GuessConfig(Config):
             words: tuple[str, ...] = ("even", "odd")
+            "What it chooses from; all are equally probable."
 
         class Guess(Policy):
+            Config = GuessConfig
+
             def __init__(self, config):
                 self.words = config.words
 
             def sample(self, requests):
-                return [[self._guess(r.seed + i) for i in range(r.n)] for r in requests]
+                return [[self._guess(request, index) for index in range(request.n)] for request in requests]
 
-            def _guess(self, seed):
-                word = random.Random(seed).choice(self.words)
-                return Completion((self.words.index(word),), (word,), (-0.69,), "end")
+            def _guess(self, request, index):
+                word = random.Random(f"{request.seed}/{index}").choice(self.words)
+                step = self._read(word if request.temperature else self.words[0])
+                return Completion(step.token_ids, (step.text,), step.log_probs, "end")
+
+            def _read(self, word):
+                return Step(word, (self.words.index(word),), (-math.log(len(self.words)),))
 
             def log_probs(self, trajectories):
-                return list(trajectories)
+                return [replace(t, steps=tuple(self._read(s.text) for s in t.steps)) for t in trajectories]
 
         @hookimpl
         def trellis_policies():
@@ -109,8 +119,11 @@ class TrellisSpecs:
 
         class BrevityConfig(Config):
             per_character: float = 0.01
+            "What each character costs."
 
         class Brevity(RewardModel):
+            Config = BrevityConfig
+
             def __init__(self, config):
                 self.config = config
 
@@ -133,9 +146,13 @@ class TrellisSpecs:
 
         class NoiseConfig(Config):
             steps: int = 10
+            "How many."
             scale: float = 0.0
+            "By how much of itself each weight grows in a step."
 
         class Noise(PolicyOptimizer):
+            Config = NoiseConfig
+
             def __init__(self, config):
                 self.config, self.done = config, 0
 
@@ -169,17 +186,24 @@ class TrellisSpecs:
 
         ```python
         from trellis import Candidate, Component, Config, Extend, SearchAlgorithm, SearchResult, hookimpl
+        from trellis.errors import BudgetExhausted
 
         class FirstConfig(Config):
             temperature: float = 1.0
+            "Of the sample."
 
         class First(SearchAlgorithm):
+            Config = FirstConfig
+
             def __init__(self, config):
                 self.config = config
 
             def search(self, root):
-                ((found,),) = yield Extend((root,), until="end", temperature=self.config.temperature)
-                return SearchResult(found, (Candidate(found, 0.0),))
+                try:
+                    ((found,),) = yield Extend((root,), until="end", temperature=self.config.temperature)
+                except BudgetExhausted:
+                    return SearchResult(None)
+                return SearchResult(found, (Candidate(found, 0.0),)) if found.finished else SearchResult(None)
 
         @hookimpl
         def trellis_search_algorithms():
@@ -198,6 +222,7 @@ class TrellisSpecs:
 
         class MemoryConfig(Config):
             capacity: int = 1000
+            "The oldest records are forgotten beyond it."
 
         @hookimpl
         def trellis_retrieval_stores():
@@ -215,8 +240,11 @@ class TrellisSpecs:
 
         class PoliteConfig(Config):
             word: str = "Please"
+            "What the prompt begins with."
 
         class Polite(PromptBuilder):
+            Config = PoliteConfig
+
             def __init__(self, config):
                 self.word = config.word
 
@@ -239,6 +267,7 @@ class TrellisSpecs:
 
         class LiteConfig(Config):
             path: str = ":memory:"
+            "The database's file."
 
         @hookimpl
         def trellis_database_backends():
@@ -256,6 +285,7 @@ class TrellisSpecs:
 
         class SlurmConfig(Config):
             partition: str = "short"
+            "The queue that jobs go to."
 
         @hookimpl
         def trellis_executors():
@@ -274,8 +304,11 @@ class TrellisSpecs:
 
         class CountConfig(Config):
             split: str = "train"
+            "Which problems are counted."
 
         class Count(Stage):
+            Config = CountConfig
+
             def __init__(self, config, *, task):
                 self.config, self.task = config, task
 

@@ -195,7 +195,7 @@ class Budget:
     Attributes:
         tokens: New tokens sampled from the policy.
         calls: Requests answered (`Extend` and `Score`).
-        seconds: Wall-clock seconds since the driver started.
+        seconds: Wall-clock seconds since this search was started.
     """
 
     tokens: int | None = None

@@ -1,6 +1,7 @@
 """The contracts: one abstract interface per file, the pages a plugin author reads."""
 
 from trellis.component import Kind
+from trellis.contracts.aggregation import Aggregate, aggregate
 from trellis.contracts.database import DatabaseBackend, Execution
 from trellis.contracts.executor import Executor, ItemResult
 from trellis.contracts.optimizer import PolicyOptimizer, State
@@ -28,6 +29,7 @@ CONTRACTS: dict[Kind, type] = {
 
 __all__ = [
     "CONTRACTS",
+    "Aggregate",
     "DatabaseBackend",
     "Execution",
     "Executor",
@@ -50,4 +52,5 @@ __all__ = [
     "State",
     "Task",
     "TrainablePolicy",
+    "aggregate",
 ]

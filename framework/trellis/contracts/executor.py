@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -26,6 +27,16 @@ class ItemResult(Generic[Value]):
     value: Value | None
     error: BaseException | None
     attempts: int
+
+
+def item_seed(seed: int, index: int) -> int:
+    """Return the seed of an item, in [0, 2**63): what every executor gives the function beside the item.
+
+    Args:
+        seed: The base, as given to `Executor.map_unordered`.
+        index: The item's place in the input, from 0.
+    """
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=8).digest(), "big") >> 1
 
 
 class Executor(ABC):

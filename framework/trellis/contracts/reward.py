@@ -40,8 +40,13 @@ class LearnedReward(RewardModel):
         """
 
     @abstractmethod
-    def reset(self, seed: int) -> None:
-        """Forget everything learned; the next update starts from the policy's present weights."""
+    def reset(self, *, seed: int, num_updates: int | None = None) -> None:
+        """Forget everything learned; the next update starts from the policy's present weights.
+
+        Args:
+            seed: For whatever is drawn at random from now on.
+            num_updates: How many updates will follow, for a learning-rate schedule; None when that is not known.
+        """
 
     @abstractmethod
     def save(self, directory: Path) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from trellis.types import SearchResult, Trajectory
 
@@ -50,8 +50,15 @@ SearchProcess: TypeAlias = Generator[Extend | Score, Any, SearchResult]
 class SearchAlgorithm(ABC):
     """A way to spend samples on one problem.
 
-    Capabilities: "reward" (it yields `Score`, so it needs one), "sampling" (its result depends on the seed).
+    Capabilities: "sampling" (its result depends on the seed).
+
+    Attributes:
+        needs_reward: Whether it yields `Score`.
+        aggregate: How it makes one number of a trajectory's step scores; None where it makes none.
     """
+
+    needs_reward: ClassVar[bool] = False
+    aggregate: str | None = None
 
     @abstractmethod
     def search(self, root: Trajectory) -> SearchProcess:

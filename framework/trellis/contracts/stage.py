@@ -22,6 +22,7 @@ class StageStep:
         metrics: Named numbers, one line of `metrics.jsonl`.
         rollouts: What was sampled, kept for later stages.
         row: A row of `results.json`, if the step measured one.
+        checkpoint: Whether this is a good place to save; at a stage's end everything is saved anyway.
     """
 
     step: int
@@ -29,14 +30,11 @@ class StageStep:
     metrics: Mapping[str, float] = field(default_factory=dict)
     rollouts: tuple[Rollout, ...] = ()
     row: Mapping[str, JSON] | None = None
+    checkpoint: bool = False
 
 
 class StageContext(Protocol):
     """What the engine offers a running stage."""
-
-    @property
-    def seed(self) -> int:
-        """The stage's own seed, derived from the pipeline's seed and the stage's name."""
 
     @property
     def directory(self) -> Path:
@@ -48,22 +46,26 @@ class StageContext(Protocol):
     def rollouts(self, stages: Sequence[str] = ()) -> Iterator[Rollout]:
         """Yield the stored rollouts of earlier stages, of all of them when none is named."""
 
-    def checkpoint(self, stage: str, component: object) -> Path:
-        """Return where the component was saved at the end of an earlier stage."""
+    def checkpoint(self, stage: str | None, component: object) -> Path:
+        """Return where the component was saved at the end of an earlier stage, or last of all."""
 
 
 class Stage(ABC):
     """One phase: an iterator of steps, resumable between any two.
 
-    Capabilities: none so far.
+    All stages are constructed before the first one runs: what does not fit is said by the constructor, not after hours.
     """
 
     @abstractmethod
     def run(self, context: StageContext) -> Iterator[StageStep]:
         """Do the work, yielding after each step, from the step after the restored one."""
 
+    def changes(self) -> Sequence[object]:
+        """Return the components whose learned state the stage changes; they are saved in its checkpoints."""
+        return ()
+
     def state(self) -> State:
-        """Return what must be kept between two steps beside the components' own `save`."""
+        """Return what must be kept between two steps beside the changed components' own `save`."""
         return State()
 
     def restore(self, state: State) -> None:

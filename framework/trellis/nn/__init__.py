@@ -1,6 +1,17 @@
 """Shared torch helpers. Importing this package imports torch: plugins do so lazily."""
 
 from trellis.nn.batch import TokenBatch, pad
-from trellis.nn.statistics import all_finite, masked_mean, token_log_probs
+from trellis.nn.optim import Schedule, guarded_step, learning_rate, load_optimizer_tensors, optimizer_tensors
+from trellis.nn.statistics import masked_mean, token_log_probs
 
-__all__ = ["TokenBatch", "all_finite", "masked_mean", "pad", "token_log_probs"]
+__all__ = [
+    "Schedule",
+    "TokenBatch",
+    "guarded_step",
+    "learning_rate",
+    "load_optimizer_tensors",
+    "masked_mean",
+    "optimizer_tensors",
+    "pad",
+    "token_log_probs",
+]

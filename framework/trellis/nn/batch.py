@@ -52,31 +52,27 @@ def pad(
         pad_id: What fills the rows; never attended to.
         device: Where the tensors go.
     """
-    num_rows = len(trajectories)
-    lengths = [len(p) + t.num_tokens for p, t in zip(prompts, trajectories, strict=True)]
-    width, num_steps = max(lengths), max(1, *(len(t.steps) for t in trajectories))
-    ids = torch.full((num_rows, width), pad_id, dtype=torch.int64)
-    attention = torch.zeros(num_rows, width, dtype=torch.int64)
-    step = torch.full((num_rows, width), -1, dtype=torch.int64)
-    last = torch.zeros(num_rows, num_steps, dtype=torch.int64)
-    step_mask = torch.zeros(num_rows, num_steps, dtype=torch.bool)
-    for row, (prompt, trajectory) in enumerate(zip(prompts, trajectories, strict=True)):
-        tokens, owner, position = list(prompt), [-1] * len(prompt), len(prompt)
-        for index, s in enumerate(trajectory.steps):
-            tokens += s.token_ids
-            owner += [index] * len(s.token_ids)
-            position += len(s.token_ids)
-            last[row, index] = position - 1
-        ids[row, : len(tokens)] = torch.tensor(tokens, dtype=torch.int64)
-        step[row, : len(owner)] = torch.tensor(owner, dtype=torch.int64)
-        attention[row, : len(tokens)] = 1
-        step_mask[row, : len(trajectory.steps)] = True
+    width = max(len(p) + t.num_tokens for p, t in zip(prompts, trajectories, strict=True))
+    num_steps = max(1, *(len(t.steps) for t in trajectories))
+    ids, owners, ends, lengths = [], [], [], []
+    for prompt, trajectory in zip(prompts, trajectories, strict=True):
+        tokens, owner, end = list(prompt), [-1] * len(prompt), []
+        for index, step in enumerate(trajectory.steps):
+            tokens += step.token_ids
+            owner += [index] * len(step.token_ids)
+            end.append(len(tokens) - 1)
+        lengths.append(len(tokens))
+        ids.append(tokens + [pad_id] * (width - len(tokens)))
+        owners.append(owner + [-1] * (width - len(owner)))
+        ends.append(end + [0] * (num_steps - len(end)))
+    step_BT = torch.tensor(owners)
+    num_steps_B1 = torch.tensor([len(t.steps) for t in trajectories])[:, None]
     return TokenBatch(
         trajectories=tuple(trajectories),
-        ids_BT=ids.to(device),
-        attention_BT=attention.to(device),
-        mask_BT=(step >= 0).to(device),
-        step_BT=step.to(device),
-        last_BS=last.to(device),
-        step_mask_BS=step_mask.to(device),
+        ids_BT=torch.tensor(ids).to(device),
+        attention_BT=(torch.arange(width) < torch.tensor(lengths)[:, None]).long().to(device),
+        mask_BT=(step_BT >= 0).to(device),
+        step_BT=step_BT.to(device),
+        last_BS=torch.tensor(ends).to(device),
+        step_mask_BS=(torch.arange(num_steps) < num_steps_B1).to(device),
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 
 
@@ -17,16 +15,11 @@ def token_log_probs(logits_BTV: torch.Tensor, ids_BT: torch.Tensor) -> torch.Ten
     Returns:
         float32 of shape (B, T); 0 at the first position, which nothing predicts.
     """
-    logits_BTV = logits_BTV[:, :-1].float()
-    chosen_BT = logits_BTV.gather(-1, ids_BT[:, 1:, None])[..., 0]
-    return torch.nn.functional.pad(chosen_BT - logits_BTV.logsumexp(-1), (1, 0))
+    logits_BVT = logits_BTV[:, :-1].float().transpose(1, 2)
+    surprise_BT = torch.nn.functional.cross_entropy(logits_BVT, ids_BT[:, 1:], reduction="none")
+    return torch.nn.functional.pad(-surprise_BT, (1, 0))
 
 
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Return the mean of `values` where `mask` is True; 0 when it is True nowhere."""
     return (values * mask).sum() / mask.sum().clamp(min=1)
-
-
-def all_finite(tensors: Iterable[torch.Tensor]) -> bool:
-    """Say whether no tensor holds a NaN or an infinity."""
-    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)

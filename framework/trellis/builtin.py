@@ -1,0 +1,70 @@
+"""What ships with the framework itself: the stages and the executors, through the same door as any plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from trellis.component import Component, Need
+from trellis.hooks import hookimpl
+from trellis.run.executor_config import LocalConfig, ProcessesConfig
+from trellis.run.stages.config import EvaluateConfig, FitRewardConfig, TrainConfig
+
+_TRAINABLE = Need("policy", capabilities=frozenset({"trainable"}))
+
+
+@hookimpl
+def trellis_stages() -> Iterable[Component]:
+    """Return the stages."""
+    yield Component(
+        name="train",
+        summary="runs a policy optimizer, and updates a learned reward beside it",
+        config=TrainConfig,
+        factory="trellis.run.stages.train:Train",
+        needs={
+            "optimizer": Need("optimizer"),
+            "policy": _TRAINABLE,
+            "task": Need("task"),
+            "reward": Need("reward", optional=True),
+        },
+    )
+    yield Component(
+        name="fit-reward",
+        summary="fits a learned reward anew on the rollouts that training stored",
+        config=FitRewardConfig,
+        factory="trellis.run.stages.fit_reward:FitReward",
+        needs={
+            "reward": Need("reward", capabilities=frozenset({"learned"})),
+            "policy": Need("policy"),
+            "task": Need("task"),
+        },
+    )
+    yield Component(
+        name="evaluate",
+        summary="measures searches and rewards on the same problems at the same budget",
+        config=EvaluateConfig,
+        factory="trellis.run.stages.evaluate:Evaluate",
+        needs={
+            "policy": Need("policy"),
+            "task": Need("task"),
+            "searches": Need("search", many=True),
+            "reward": Need("reward", optional=True, many=True),
+        },
+    )
+
+
+@hookimpl
+def trellis_executors() -> Iterable[Component]:
+    """Return the executors."""
+    yield Component(
+        name="local",
+        summary="one item after another in this process",
+        config=LocalConfig,
+        factory="trellis.run.executors:Local",
+    )
+    yield Component(
+        name="processes",
+        summary="several items at a time in worker processes",
+        config=ProcessesConfig,
+        factory="trellis.run.executors:Processes",
+        capabilities=frozenset({"processes", "timeout"}),
+    )

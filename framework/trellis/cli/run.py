@@ -1,0 +1,100 @@
+"""`trellis run` and `trellis solve`."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def run(
+    pipeline: Annotated[Path, typer.Argument(help="The pipeline file.")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a value, e.g. stages.joint.with.seed=3; repeatable.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="The pipeline's seed.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run directory; runs/<name>-<time> by default.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out, or with the latest of this name.")
+    ] = False,
+    no_local_plugins: Annotated[
+        bool, typer.Option("--no-local-plugins", help="Refuse the pipeline's own plugin files.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing but errors and the final table.")] = False,
+) -> None:
+    """Run a pipeline, or go on with one that was stopped. Ctrl-C finishes the step and saves."""
+    from rich.console import Console
+
+    from trellis.report.table import results_table
+    from trellis.run.pipeline import run as run_pipeline
+    from trellis.spec import load_pipeline
+
+    loaded = load_pipeline(
+        pipeline, overrides=set_ or (), seed=seed, device=device, allow_local_plugins=not no_local_plugins
+    )
+    console = Console(soft_wrap=True)
+    done = run_pipeline(loaded, out=out, resume=resume, console=None if quiet else console)
+    for name, stage in done.results.stages.items():
+        if stage.rows:
+            console.print(results_table(f"{loaded.name}: {name}", stage.rows))
+    if done.interrupted:
+        options = "".join(f" --set {item}" for item in set_ or ())
+        options += f" --seed {seed}" if seed is not None else ""
+        options += f" --device {device}" if device is not None else ""
+        typer.echo(f"stopped and saved; go on with: trellis run {pipeline}{options} --out {done.path} --resume")
+        raise typer.Exit(130)
+    typer.echo(f"the run lies in {done.path}")
+
+
+def solve(
+    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    problem: Annotated[str, typer.Argument(help="The problem, as the run's task reads it, e.g. '3 7 8 2 -> 24'.")],
+    search: Annotated[str | None, typer.Option(help="A search of the pipeline, or any installed one.")] = None,
+    reward: Annotated[str | None, typer.Option(help="A reward of the pipeline.")] = None,
+    weights: Annotated[str | None, typer.Option(help="The stage after which the policy is taken.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the samples.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Answer a problem of your own with a trained run. Exits with 2 if no correct answer was found."""
+    from trellis.run.pipeline import Run
+    from trellis.run.solve import solve as solve_problem
+
+    solution = solve_problem(
+        Run.open(run, device=device), problem, search=search, reward=reward, weights=weights, seed=seed
+    )
+    best, outcome = solution.report.result.best, solution.report.outcome
+    steps = best.steps if best else ()
+    rewards: list[float | None] = [*solution.step_rewards] or [None] * len(steps)
+    if json:
+        record = {
+            "problem": solution.report.problem.text,
+            "policy": solution.policy,
+            "search": solution.search,
+            "reward": solution.reward,
+            "steps": [
+                {"text": step.text.rstrip("\n"), "reward": value, "log_prob": step.log_prob}
+                for step, value in zip(steps, rewards, strict=True)
+            ],
+            "answer": best.answer if best else None,
+            "correct": outcome.correct,
+            "reason": outcome.reason,
+            "tokens": solution.report.num_tokens,
+            "seconds": solution.report.seconds,
+        }
+        typer.echo(json_module.dumps(record, ensure_ascii=False))
+    else:
+        typer.echo(f"{solution.report.problem.text}")
+        used = f"policy {solution.policy}, search {solution.search}"
+        typer.echo(f"{used}, reward {solution.reward}" if solution.reward else used)
+        for step, value in zip(steps, rewards, strict=True):
+            shown = "" if value is None else f"{value:+8.3f}"
+            typer.echo(f"  {shown}  {step.text.rstrip()}")
+        verdict = "correct" if outcome.correct else f"not correct: {outcome.reason}"
+        answer = f"answer: {best.answer}" if best else "no answer"
+        typer.echo(f"{answer} ({verdict}; {solution.report.num_tokens} tokens, {solution.report.seconds:.2f} s)")
+    if not outcome.correct:
+        raise typer.Exit(2)

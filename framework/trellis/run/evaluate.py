@@ -1,0 +1,95 @@
+"""Measure policies, searches and rewards against each other on the same problems."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from trellis.contracts import Policy, RewardModel, SearchAlgorithm, Task
+from trellis.errors import CapabilityError
+from trellis.run.results import Row, wilson_interval
+from trellis.search import TreeWriter, run_searches
+from trellis.types import Budget, Split
+
+
+def evaluate(
+    *,
+    policy: Policy,
+    task: Task,
+    searches: Mapping[str, SearchAlgorithm],
+    rewards: Mapping[str, RewardModel] | None = None,
+    split: Split = "test",
+    num_problems: int | None = None,
+    budget: Budget | None = None,
+    max_tokens: int = 256,
+    seed: int = 0,
+    policy_name: str = "policy",
+    trees: Path | None = None,
+) -> Iterator[Row]:
+    """Yield a row per search, and for searches that need a reward one per reward.
+
+    Every row sees the same problems, seed and budget, so that rows can be compared problem by problem.
+
+    Args:
+        policy: What samples.
+        task: Whose problems.
+        searches: By name.
+        rewards: By name; needed where a search needs one.
+        split: Which problems.
+        num_problems: How many, from the first; all of the split by default.
+        budget: What a search may spend on one problem.
+        max_tokens: At most so many tokens per completion.
+        seed: Of the samples.
+        policy_name: What the rows call the policy.
+        trees: A directory for the search trees, one file a row.
+
+    Raises:
+        CapabilityError: A search needs a reward and there is none.
+    """
+    rewards = rewards or {}
+    check_rewards(searches, rewards)
+    problems = list(task.problems(split))[:num_problems]
+    for search_name, search in searches.items():
+        for reward_name, reward in rewards.items() if search.needs_reward else [(None, None)]:
+            name = "-".join(part for part in (policy_name, search_name, reward_name) if part)
+            started = time.perf_counter()
+            reports = list(
+                run_searches(
+                    problems,
+                    search=search,
+                    policy=policy,
+                    task=task,
+                    reward=reward,
+                    budget=budget or Budget(),
+                    max_tokens=max_tokens,
+                    seed=seed,
+                    trace=TreeWriter(trees / f"{name}.jsonl") if trees else None,
+                )
+            )
+            correct = sum(report.outcome.correct for report in reports)
+            yield Row(
+                policy=policy_name,
+                search=search_name,
+                reward=reward_name,
+                aggregate=search.aggregate,
+                accuracy=correct / len(reports),
+                ci95=wilson_interval(correct, len(reports)),
+                problems=len(reports),
+                tokens_per_problem=sum(report.num_tokens for report in reports) / len(reports),
+                seconds=time.perf_counter() - started,
+            )
+
+
+def num_rows(searches: Mapping[str, SearchAlgorithm], rewards: Mapping[str, RewardModel]) -> int:
+    """Return how many rows `evaluate` yields."""
+    return sum(len(rewards) if search.needs_reward else 1 for search in searches.values())
+
+
+def check_rewards(searches: Mapping[str, SearchAlgorithm], rewards: Mapping[str, RewardModel]) -> None:
+    """Raise CapabilityError if a search needs a reward and there is none."""
+    for name, search in searches.items():
+        if search.needs_reward and not rewards:
+            raise CapabilityError(
+                name, capability="reward to search by", mend="name one under the stage's needs.reward."
+            )

@@ -1,0 +1,80 @@
+"""The stage `evaluate`: measures searches and rewards, for one or several states of the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import cast
+
+from trellis.contracts import Policy, RewardModel, SearchAlgorithm, Stage, StageContext, StageStep, State, Task
+from trellis.contracts.policy import TrainablePolicy
+from trellis.errors import CapabilityError
+from trellis.run.evaluate import check_rewards, evaluate, num_rows
+from trellis.run.stages.config import EvaluateConfig
+from trellis.types import JSON, Budget
+
+
+class Evaluate(Stage):
+    """Yields one row per policy state, search and reward."""
+
+    Config = EvaluateConfig
+
+    def __init__(
+        self,
+        config: EvaluateConfig,
+        *,
+        policy: Policy,
+        task: Task,
+        searches: Mapping[str, SearchAlgorithm],
+        reward: Mapping[str, RewardModel],
+    ) -> None:
+        self.config = config
+        self.policy = policy
+        self.task = task
+        self.searches = searches
+        self.rewards = reward
+        self._rows: list[Mapping[str, JSON]] = []
+        check_rewards(searches, reward)
+        if config.weights and not isinstance(policy, TrainablePolicy):
+            raise CapabilityError("evaluate", capability="weights to load", mend="leave out `weights` for this policy.")
+
+    def run(self, context: StageContext) -> Iterator[StageStep]:
+        """Yield a step per row."""
+        name = context.name_of(self.policy)
+        states = self.config.weights or (None,)
+        total = len(states) * num_rows(self.searches, self.rewards)
+        step = 0
+        latest = context.checkpoint(None, self.policy) if self.config.weights else None
+        for weights in states:
+            if weights is not None:
+                cast(TrainablePolicy, self.policy).load(context.checkpoint(weights, self.policy))
+            for search_name, search in self.searches.items():
+                for reward_name in self.rewards if search.needs_reward else [None]:
+                    step += 1
+                    if step <= len(self._rows):
+                        continue
+                    (row,) = evaluate(
+                        policy=self.policy,
+                        task=self.task,
+                        searches={search_name: search},
+                        rewards={reward_name: self.rewards[reward_name]} if reward_name else {},
+                        split=self.config.split,
+                        num_problems=self.config.problems,
+                        budget=Budget(**self.config.budget.model_dump()),
+                        max_tokens=self.config.max_tokens,
+                        seed=self.config.seed or 0,
+                        policy_name=f"{name}@{weights}" if weights else name,
+                        trees=context.directory if self.config.trees else None,
+                    )
+                    record = row.model_dump(mode="json")
+                    self._rows.append(record)
+                    yield StageStep(step, total, {"accuracy": row.accuracy}, row=record, checkpoint=True)
+        if latest is not None:
+            cast(TrainablePolicy, self.policy).load(latest)
+
+    def state(self) -> State:
+        """Return the rows measured so far."""
+        return State(values={"rows": self._rows})
+
+    def restore(self, state: State) -> None:
+        """Take the rows measured so far."""
+        self._rows = list(cast("list[Mapping[str, JSON]]", state.values["rows"]))

@@ -1,0 +1,102 @@
+"""The stage `fit-reward`: fits a learned reward anew on the rollouts that training stored.
+
+The reward that trained beside a moving policy has seen each batch once and is weak; fitted afterwards on all of it, the
+same reward steers search well. Fits differ by their batches; the best on held-out problems is kept.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from trellis.contracts import LearnedReward, Policy, Stage, StageContext, StageStep, State, Task
+from trellis.errors import RunError
+from trellis.run.measures import within_problem_auc
+from trellis.run.stages.config import FitRewardConfig
+from trellis.types import Rollout, Trajectory
+
+
+class FitReward(Stage):
+    """Fits, measures on held-out problems, keeps the best."""
+
+    Config = FitRewardConfig
+
+    def __init__(self, config: FitRewardConfig, *, reward: LearnedReward, policy: Policy, task: Task) -> None:
+        self.config = config
+        self.reward = reward
+        self.policy = policy
+        self.task = task
+        self._done = 0
+        self._best: tuple[int, float] | None = None
+
+    def run(self, context: StageContext) -> Iterator[StageStep]:
+        """Yield a step per update; the last step of each fit measures it."""
+        c = self.config
+        rollouts = list(context.rollouts(c.rollouts))
+        if not rollouts:
+            raise RunError("fit-reward found no stored rollouts: let a stage that samples (e.g. grpo) run before it")
+        fitting, held_out = self._split(rollouts)
+        traces: dict[str, list[Trajectory]] = {}
+        for trace in self.task.traces("train"):
+            traces.setdefault(trace.problem.id, []).append(trace)
+        while self._done < c.fits * c.steps:
+            fit, step = divmod(self._done, c.steps)
+            if step == 0:
+                self.reward.reset(seed=(c.seed or 0) + fit, num_updates=c.steps)
+            rng = np.random.default_rng([c.seed or 0, fit, step])
+            batch = [fitting[i] for i in rng.choice(len(fitting), size=min(c.batch_size, len(fitting)), replace=False)]
+            ids = dict.fromkeys(rollout.trajectory.problem.id for rollout in batch)
+            metrics = dict(self.reward.update([t for i in ids for t in traces.get(i, ())], batch))
+            self._done += 1
+            if step + 1 == c.steps:
+                metrics |= self._measure(fit, held_out, context.directory)
+            if self._done == c.fits * c.steps and self._best is not None:
+                self.reward.load(context.directory / f"fit-{self._best[0]}")
+            yield StageStep(
+                self._done,
+                c.fits * c.steps,
+                metrics,
+                checkpoint=self._done % c.checkpoint_every == 0 or step + 1 == c.steps,
+            )
+
+    def _split(self, rollouts: Sequence[Rollout]) -> tuple[list[Rollout], list[Rollout]]:
+        """Hold out a share of the problems, with all their rollouts."""
+        ids = sorted({rollout.trajectory.problem.id for rollout in rollouts})
+        order = np.random.default_rng([self.config.seed or 0]).permutation(len(ids))
+        count = max(1, round(self.config.holdout * len(ids)))
+        held = {ids[i] for i in order[:count]} if len(ids) > 1 else set()
+        fitting = [rollout for rollout in rollouts if rollout.trajectory.problem.id not in held]
+        return fitting, [rollout for rollout in rollouts if rollout.trajectory.problem.id in held]
+
+    def _measure(self, fit: int, held_out: Sequence[Rollout], directory: Path) -> dict[str, float]:
+        """Measure a fit on the held-out problems and keep it if it is the best so far."""
+        scored = [rollout for rollout in held_out if rollout.trajectory.steps]
+        scores = [steps[-1] for steps in self.reward.score([rollout.trajectory for rollout in scored])]
+        auc = within_problem_auc(scored, scores)
+        metrics = {} if auc is None else {"held_out_auc": auc}
+        if self._best is None or (auc or 0.0) > self._best[1]:
+            if self._best is not None:
+                shutil.rmtree(directory / f"fit-{self._best[0]}", ignore_errors=True)
+            self._best = (fit, auc or 0.0)
+            target = directory / f"fit-{fit}"
+            shutil.rmtree(target, ignore_errors=True)
+            target.mkdir()
+            self.reward.save(target)
+        return metrics | {"best_auc": self._best[1]}
+
+    def changes(self) -> Sequence[object]:
+        """Return the reward."""
+        return [self.reward]
+
+    def state(self) -> State:
+        """Return the updates made and the best fit so far."""
+        return State(values={"done": self._done, "best": self._best})
+
+    def restore(self, state: State) -> None:
+        """Go on from `state`."""
+        self._done = int(state.values["done"])  # type: ignore[arg-type]
+        best = state.values["best"]
+        self._best = (int(best[0]), float(best[1])) if best else None  # type: ignore[index,arg-type]

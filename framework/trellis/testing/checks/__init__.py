@@ -1,0 +1,19 @@
+"""The checks, one file per kind; `ALL` is the list every front end reads.
+
+The first line of a check's docstring is its reason, the rest is shown where it fails.
+"""
+
+from trellis.testing.check import Check
+from trellis.testing.checks import executor, optimizer, policy, reward, search, task, universal
+
+ALL: tuple[Check, ...] = (
+    *universal.CHECKS,
+    *task.CHECKS,
+    *policy.CHECKS,
+    *reward.CHECKS,
+    *optimizer.CHECKS,
+    *search.CHECKS,
+    *executor.CHECKS,
+)
+
+__all__ = ["ALL"]

@@ -1,0 +1,19 @@
+"""Adversarial inverse reinforcement learning over reasoning steps."""
+
+from collections.abc import Iterable
+
+from trellis import Component, Need, hookimpl
+from trellis_airl.config import AIRLConfig
+
+
+@hookimpl
+def trellis_reward_models() -> Iterable[Component]:
+    """Return the rewards of this plugin."""
+    yield Component(
+        name="airl",
+        summary="a step reward learned from correct traces by telling them from the policy's own (AIRL)",
+        config=AIRLConfig,
+        factory="trellis_airl.airl:AIRL",
+        needs={"policy": Need("policy", capabilities=frozenset({"trainable"}))},
+        capabilities=frozenset({"learned"}),
+    )

@@ -1,0 +1,19 @@
+"""Beam search over steps, steered by a reward."""
+
+from collections.abc import Iterable
+
+from trellis.component import Component
+from trellis.hooks import hookimpl
+from trellis_beam.config import BeamConfig
+
+
+@hookimpl
+def trellis_search_algorithms() -> Iterable[Component]:
+    """Return the search."""
+    yield Component(
+        "beam",
+        "grows the best prefixes step by step",
+        BeamConfig,
+        f"{__name__}.beam:Beam",
+        capabilities=frozenset({"sampling"}),
+    )

@@ -1,0 +1,27 @@
+"""Procedural reasoning tasks with exact verifiers and exact step oracles."""
+
+from collections.abc import Iterable
+
+from trellis import Component, hookimpl
+from trellis_reasoning.config import ArithmeticConfig, CountdownConfig
+
+_EXACT = frozenset({"traces", "step-oracle", "parse"})
+
+
+@hookimpl
+def trellis_tasks() -> Iterable[Component]:
+    """Return the tasks of this plugin."""
+    yield Component(
+        "arithmetic",
+        "a chain of operations, one per line",
+        ArithmeticConfig,
+        "trellis_reasoning.arithmetic:Arithmetic",
+        capabilities=_EXACT,
+    )
+    yield Component(
+        "countdown",
+        "reach a target from 3 to 6 numbers, each used once",
+        CountdownConfig,
+        "trellis_reasoning.countdown:Countdown",
+        capabilities=_EXACT,
+    )
