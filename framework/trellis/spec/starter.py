@@ -32,6 +32,7 @@ components:
     with: {steps: 200}
   verifier:
     use: verifier # knows what is correct: with it, best-of-n shows the most a reward could bring
+    needs: {task: task}
   greedy:
     use: greedy
   best-of-n:
