@@ -69,17 +69,22 @@ class Document:
         return Position(1, 1)
 
     def option(self, path: NodePath) -> str | None:
-        """Return the option that a value came from, written for the node itself, or None if it is the file's own."""
-        for length in range(len(path), -1, -1):
+        """Return the option that made a node, written for the node itself, or None if it is the file's own."""
+        for length in range(len(path), 0, -1):
             if path[:length] in self.overridden:
-                return self.overridden[path[:length]] + dotted(path[length:], after="." if length else "")
-        return None
+                return self.overridden[path[:length]] + _below(path[length:])
+        if path in self.values:
+            return None
+        return next((option for deeper, option in self.overridden.items() if deeper[: len(path)] == path), None)
 
 
-def dotted(path: NodePath, *, after: str = "") -> str:
+def dotted(path: NodePath) -> str:
     """Write a path as people do: `components.policy.with`, `stages[1].name`."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return text if after else text.removeprefix(".")
+    return _below(path).removeprefix(".")
+
+
+def _below(path: NodePath) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
 
 
 def read_file(file: Path) -> Document:

@@ -108,7 +108,7 @@ class _Edges:
         if fitting := self._fitting(need):
             self.hoped.update(fitting)
             message += f". In this pipeline these fit: {', '.join(fitting)}"
-        else:
+        elif all(part.path in self.found for part in self.components.values()):
             able = f" with {', '.join(sorted(need.capabilities))}" if need.capabilities else ""
             message += f". This pipeline has no {need.kind}{able}: add one under components"
         self.problems.add(path, message, at_key=at_key, choices=fitting)
@@ -155,7 +155,8 @@ class _Edges:
                 reached.add(name)
                 waiting += self._targets(self.components[name])
         for name, part in self.components.items():
-            if name not in reached:
+            # one whose `use` is wrong may be what a wrong edge is meant for
+            if name not in reached and part.path in self.found:
                 message = "no stage reaches it: name it under the needs of a stage, or remove it"
                 self.problems.add(part.path, message, at_key=True)
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import SafeRepresenter
 
 from trellis.component import Config
 from trellis.plugins import RegisteredComponent, Registry
@@ -30,8 +32,8 @@ class ComponentSpec:
 
     name: str
     registered: RegisteredComponent
-    config: Config
-    needs: Needs
+    config: Config = field(repr=False)  # it may hold a secret
+    needs: Needs = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,8 @@ class StageSpec:
 
     name: str
     registered: RegisteredComponent
-    config: Config
-    needs: Needs
+    config: Config = field(repr=False)  # it may hold a secret
+    needs: Needs = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +137,21 @@ class Pipeline:
         """
         out = io.StringIO()
         writer = YAML(typ="safe", pure=True)
+        writer.Representer = _Representer
         writer.default_flow_style = False
         writer.allow_unicode = True
         writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
         writer.width = 1 << 30
         writer.dump(dict(self._filled), out)
         return out.getvalue()
+
+
+class _Representer(SafeRepresenter):
+    """Quotes what could not be read back otherwise: a plain NEL would end the line."""
+
+    def represent_str(self, data: str) -> ScalarNode:
+        style = '"' if "\x85" in data else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Representer.add_representer(str, _Representer.represent_str)

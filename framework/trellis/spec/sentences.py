@@ -178,6 +178,14 @@ def _fault(detail: _Detail, model: type[BaseModel]) -> Fault:
     if kind in ("literal_error", "enum") and isinstance(detail.given, str):
         choices = tuple(re.findall(r"'([^']*)'", context["expected"]))
         return Fault(path, f"'{detail.given}' is no choice{did_you_mean(detail.given, choices)}", choices=choices)
+    if kind == "union_tag_not_found":
+        tag = context["discriminator"].strip("'")
+        return Fault((*path, tag), f"'{tag}' is missing: it says which form this is", at_key=True)
+    if kind == "union_tag_invalid":
+        tag, choices = context["discriminator"].strip("'"), tuple(re.findall(r"'([^']*)'", context["expected_tags"]))
+        return Fault(
+            (*path, tag), f"'{context['tag']}' is no choice{did_you_mean(context['tag'], choices)}", choices=choices
+        )
     if kind == "string_pattern_mismatch":
         return Fault(path, f"{_shorten(repr(detail.given))} does not fit: {_pattern_rule(context['pattern'])}")
     if kind in ("value_error", "assertion_error"):
@@ -220,7 +228,7 @@ def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> dict[
 def _inside(annotation: Any, part: int | str) -> Iterator[Any]:
     """Yield the annotations of what lies one part of a location further in."""
     members = list(_members(annotation))
-    if named := [member for member in members if getattr(member, "__name__", None) == part]:
+    if len(members) > 1 and (named := [member for member in members if _is_called(member, part)]):
         yield from named
         return
     for member in members:
@@ -242,6 +250,12 @@ def _members(annotation: Any) -> Iterator[Any]:
             yield from _members(member)
     else:
         yield annotation
+
+
+def _is_called(member: Any, part: int | str) -> bool:
+    """Say whether a part of a location names this member of a union: by its class, or by its tag's value."""
+    tags = [get_args(field.annotation) for field in member.model_fields.values()] if _is_model(member) else []
+    return getattr(member, "__name__", None) == part or any(part in values for values in tags)
 
 
 def _is_model(annotation: Any) -> bool:
