@@ -10,10 +10,17 @@ from typing import Annotated
 import typer
 
 from trellis import __version__
-from trellis.cli import plugins, run
+from trellis.cli import plugins, run, spec
 from trellis.errors import SpecError, TrellisError
 
-COMMANDS: tuple[Callable[..., None], ...] = (run.run, run.solve)
+COMMANDS: tuple[Callable[..., None], ...] = (
+    spec.init,
+    spec.check,
+    spec.fill,
+    spec.schema,
+    run.run,
+    run.solve,
+)
 """The commands beside `trellis plugins`, named by their functions, in the order of `trellis --help`."""
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None)

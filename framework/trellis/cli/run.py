@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json as json_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from trellis.cli.output import JsonFlag, echo_json, warn_of_failures
+from trellis.cli.spec import NoLocalPlugins, PipelineFile, SetOption
+
 
 def run(
-    pipeline: Annotated[Path, typer.Argument(help="The pipeline file.")],
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a value, e.g. stages.joint.with.seed=3; repeatable.")
-    ] = None,
+    pipeline: PipelineFile,
+    set_: SetOption = None,
     seed: Annotated[int | None, typer.Option(help="The pipeline's seed.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run directory; runs/<name>-<time> by default.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out, or with the latest of this name.")
     ] = False,
-    no_local_plugins: Annotated[
-        bool, typer.Option("--no-local-plugins", help="Refuse the pipeline's own plugin files.")
-    ] = False,
+    no_local_plugins: NoLocalPlugins = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing but errors and the final table.")] = False,
 ) -> None:
     """Run a pipeline, or go on with one that was stopped. Ctrl-C finishes the step and saves."""
@@ -35,6 +33,7 @@ def run(
     loaded = load_pipeline(
         pipeline, overrides=set_ or (), seed=seed, device=device, allow_local_plugins=not no_local_plugins
     )
+    warn_of_failures(loaded.registry)
     console = Console(soft_wrap=True)
     done = run_pipeline(loaded, out=out, resume=resume, console=None if quiet else console)
     for name, stage in done.results.stages.items():
@@ -57,7 +56,7 @@ def solve(
     weights: Annotated[str | None, typer.Option(help="The stage after which the policy is taken.")] = None,
     seed: Annotated[int, typer.Option(help="Of the samples.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: JsonFlag = False,
 ) -> None:
     """Answer a problem of your own with a trained run. Exits with 2 if no correct answer was found."""
     from trellis.run.pipeline import Run
@@ -85,7 +84,7 @@ def solve(
             "tokens": solution.report.num_tokens,
             "seconds": solution.report.seconds,
         }
-        typer.echo(json_module.dumps(record, ensure_ascii=False))
+        echo_json(record)
     else:
         typer.echo(f"{solution.report.problem.text}")
         used = f"policy {solution.policy}, search {solution.search}"

@@ -1,0 +1,42 @@
+# Every target does its own set-up: a virtual environment with the tested versions. The second time is quick.
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+READY := $(VENV)/.ready
+# Models this small are fastest on one thread each.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test quick check bench docs clean install
+
+install: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Trellis needs Python 3.11 or later: make PYTHON=python3.11 …")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --editable '.[dev]'
+	touch $(READY)
+
+demo: $(READY)  ## train and evaluate the AIRL-S pipeline
+	$(BIN)/trellis run pipelines/airl_s.yaml
+
+check: $(READY)  ## style, types, walls, documents
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy framework plugins benchmarks
+	$(BIN)/pytest -q tests/framework/test_walls.py tests/test_docs.py
+
+test: check  ## everything
+	$(BIN)/pytest -n 2
+
+quick: $(READY)  ## everything but what takes minutes
+	$(BIN)/pytest -n 2 -m "not slow"
+
+bench: $(READY)  ## what benchmarks/ measures, with the results written beside
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/prefix_cache.py
+
+docs: $(READY)  ## the generated parts of docs/
+	$(BIN)/python docs/generate.py
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
