@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, cast, get_args
+from typing import Annotated, Any, Literal, TypeAlias, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -13,6 +13,11 @@ Kind: TypeAlias = Literal[
     "task", "policy", "reward", "optimizer", "search", "store", "prompt", "database", "executor", "stage"
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+EARLIER_STAGE = "the name of an earlier stage"
+EarlierStage: TypeAlias = Annotated[str, EARLIER_STAGE]
+"""The type of a stage's config field that names an earlier stage, alone or in a tuple: checked before anything runs."""
 
 
 class Config(BaseModel):

@@ -6,6 +6,7 @@ secrets     `${env:NAME}` in, and never out again
 models      the form of a file
 sentences   pydantic's errors in a person's words
 edges       what parts need of each other
+references  stages that configs name
 resolve     the order of all that
 pipeline    the result
 schema      JSON Schema for editors

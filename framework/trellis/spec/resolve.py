@@ -20,6 +20,7 @@ from trellis.spec.models import VERSION, Part, check_form, check_version, read_p
 from trellis.spec.overrides import override
 from trellis.spec.pipeline import ComponentSpec, Pipeline, StageSpec
 from trellis.spec.problems import Problems
+from trellis.spec.references import check_references
 from trellis.spec.secrets import substitute, unfill
 from trellis.spec.sentences import faults, show
 
@@ -99,6 +100,7 @@ def resolve(
     }
     if isinstance(data.get("components", {}), dict):
         check_edges(components, stages, found, problems)
+    check_references(stages, configs, problems)
     if problems:
         raise problems.error()
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from trellis import Config
 
@@ -22,12 +22,13 @@ class TransformersConfig(Config):
     """Where the model comes from, and how it runs."""
 
     model: str | None = None
-    """A directory or hub id with weights and tokenizer; None makes a model from scratch as `init` and `tokenizer` say."""
+    """A directory or hub id, which brings weights and tokenizer; None makes a model from scratch as `init` and
+    `tokenizer` say."""
     init: Literal["tiny"] | dict[str, bool | int | float | str] = "tiny"
-    """The model made from scratch: "tiny" (GPT-2, 2 layers of 64), or an `AutoConfig` of any causal language model,
+    """Without `model`, the model made from scratch: "tiny" (GPT-2, 2 layers of 64), or an `AutoConfig` of any causal model,
     e.g. `{model_type: gpt2, n_layer: 4, n_embd: 128}`. The vocabulary's size is filled in."""
     tokenizer: Literal["characters"] | CharacterTokenizer = "characters"
-    """The tokenizer of a model made from scratch."""
+    """Without `model`, the tokenizer of the model made from scratch."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """What the weights are held in."""
     batch_tokens: int = Field(default=32_768, ge=1)
@@ -41,9 +42,3 @@ class TransformersConfig(Config):
     """Makes the first weights of a model made from scratch; the pipeline's seed when left out."""
     device: str | None = None
     """"cpu", "cuda", "cuda:1", "mps" or "auto"; the pipeline's device when left out."""
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> Self:
-        if self.model is not None and {"init", "tokenizer"} & self.model_fields_set:
-            raise ValueError("'model' brings its own weights and tokenizer: leave out 'init' and 'tokenizer'")
-        return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -38,7 +39,8 @@ class TransformersPolicy(TrainablePolicy):
     """A causal language model of transformers.
 
     Sampling prefills each distinct prefix once and keeps the keys and values of what it sampled, so that a search that
-    extends its own samples runs one token per prefix. A change of the weights empties that cache, and so does a call
+    extends its own samples runs one token per prefix. A completion ends with "length" where the model's context does. A
+    change of the weights empties that cache, and so does a call
     with empty trajectories only: what a search finds does not depend on searches that ran before it.
     """
 
@@ -69,6 +71,7 @@ class TransformersPolicy(TrainablePolicy):
             )
         self._end_id: int = end
         self._pad_id: int = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else end
+        self._context: int = getattr(self.module.config, "max_position_embeddings", None) or sys.maxsize
         self._pieces = Pieces(self.tokenizer)
         # Training reads the same problems and traces many times over.
         self._tokens = lru_cache(maxsize=100_000)(self._tokenize)
@@ -83,7 +86,7 @@ class TransformersPolicy(TrainablePolicy):
             self._cache.clear()
             self._cached_version = self._version()
         answers = [[self._row(request, index) for index in range(request.n)] for request in requests]
-        for batch in self._batches([row for rows in answers for row in rows]):
+        for batch in self._batches([row for rows in answers for row in rows if row.finish is None]):
             sample_rows(
                 self.module,
                 batch,
@@ -152,14 +155,17 @@ class TransformersPolicy(TrainablePolicy):
         return replace(trajectory, steps=tuple(steps))
 
     def _row(self, request: SampleRequest, index: int) -> Row:
-        prefix = self._encode(request.prefix)
+        trajectory = self._encode(request.prefix)
+        prefix = self._prompt(trajectory.prompt) + tuple(i for step in trajectory.steps for i in step.token_ids)
+        room = min(request.max_tokens, self._context - len(prefix))
         return Row(
-            prefix=self._prompt(prefix.prompt) + tuple(i for step in prefix.steps for i in step.token_ids),
-            max_tokens=request.max_tokens,
+            prefix=prefix,
+            max_tokens=room,
             stop=request.stop,
             temperature=request.temperature,
             uniforms=uniforms(request.seed, index, request.max_tokens) if request.temperature > 0 else np.zeros(0),
             decoder=self._pieces.decoder(),
+            finish="length" if room < 1 else None,
         )
 
     def _batches(self, rows: Sequence[Row]) -> Iterator[list[Row]]:

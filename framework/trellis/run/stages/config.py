@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from trellis.component import Config
+from trellis.component import Config, EarlierStage
 
 
 class TrainConfig(Config):
@@ -21,7 +21,7 @@ class TrainConfig(Config):
 class FitRewardConfig(Config):
     """Fits a learned reward anew on stored rollouts."""
 
-    rollouts: tuple[str, ...] = ()
+    rollouts: tuple[EarlierStage, ...] = ()
     """The stages whose rollouts are used; all earlier ones when empty."""
     steps: int = Field(default=600, ge=1)
     """Updates per fit."""
@@ -55,7 +55,7 @@ class EvaluateConfig(Config):
     """Which problems."""
     problems: int | None = Field(default=None, ge=1)
     """How many, from the first; all of the split when left out."""
-    weights: tuple[str, ...] = ()
+    weights: tuple[EarlierStage, ...] = ()
     """Stages after which the policy is measured; as it is now when empty."""
     budget: BudgetConfig = BudgetConfig()
     """What every search may spend on one problem."""
