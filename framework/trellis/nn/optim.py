@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
+import numpy as np
 import torch
 
 from trellis.errors import NumericsError
@@ -16,7 +18,7 @@ Schedule = Literal["constant", "linear", "cosine"]
 def learning_rate(
     step: int, num_steps: int, *, peak: float, final: float, schedule: Schedule, warmup: int = 0
 ) -> float:
-    """Return the learning rate of a step: linear warm-up to `peak`, then down to `final` at the last step.
+    """Return the learning rate of a step: linear warm-up to `peak`, then down to `final` at the last step and after.
 
     Args:
         step: From 0.
@@ -30,7 +32,7 @@ def learning_rate(
         return peak * (step + 1) / warmup
     if schedule == "constant":
         return peak
-    progress = (step - warmup) / max(1, num_steps - 1 - warmup)
+    progress = min(1.0, (step - warmup) / max(1, num_steps - 1 - warmup))
     share = 1 - progress if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
     return final + (peak - final) * share
 
@@ -73,6 +75,18 @@ def guarded_step(
         group["lr"] = lr
     optimizer.step()
     return float(norm)
+
+
+@contextmanager
+def seeded(*key: int) -> Iterator[None]:
+    """Draw torch's random numbers (those of dropout) from `key` alone; the global generators are left as they were.
+
+    Args:
+        key: Integers from 0, e.g. a seed and a step: a run that is resumed at this step draws the same.
+    """
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
+        yield
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
