@@ -87,7 +87,10 @@ class Task(ABC):
 def _cut(
     texts: Sequence[str], ids: tuple[int, ...], pieces: tuple[str, ...], log_probs: tuple[float, ...]
 ) -> tuple[Step, ...]:
-    """Give each token to the step in which its text begins; tokens without text go with the step before them."""
+    """Give each token to the step in which its text begins; tokens without text go with the step before them.
+
+    Every step has tokens: a text in which none begins belongs to the step before it.
+    """
     if not texts:
         return (Step("", ids, log_probs),) if ids else ()
     steps: list[Step] = []
@@ -98,6 +101,10 @@ def _cut(
         while last < len(ids) and (token_begin < text_end or not pieces[last]):
             token_begin += len(pieces[last])
             last += 1
-        steps.append(Step(text, ids[first:last], log_probs[first:last]))
+        if last == first:
+            # A token that goes on past a separator ("\n\n") leaves the next text none of its own: it is one step.
+            steps[-1] = replace(steps[-1], text=steps[-1].text + text)
+        else:
+            steps.append(Step(text, ids[first:last], log_probs[first:last]))
         first = last
     return tuple(steps)

@@ -109,12 +109,15 @@ class GRPO(PolicyOptimizer):
         c = self.config
         self._adamw = torch.optim.AdamW(policy.module.parameters(), betas=(0.9, 0.98), weight_decay=c.weight_decay)
         self._reference = copy.deepcopy(policy.module).requires_grad_(False) if c.kl_weight > 0 else None
+        self._done = 0
         if self._restored is None:
             return
+        self._done = int(self._restored.values["done"])  # type: ignore[arg-type]
         tensors = self._restored.tensors
         load_optimizer_tensors(self._adamw, {k[6:]: v for k, v in tensors.items() if k.startswith("adamw.")})
         if self._reference is not None:
             self._reference.load_state_dict({k[10:]: v for k, v in tensors.items() if k.startswith("reference.")})
+        self._restored = None
 
     def _sample(
         self, policy: TrainablePolicy, task: Task, prefixes: Sequence[Trajectory], *, seeds: np.ndarray
@@ -172,6 +175,8 @@ class GRPO(PolicyOptimizer):
 
     def state(self) -> State:
         """Return AdamW's moments, the reference policy where there is one, and the number of steps done."""
+        if self._restored is not None:
+            return self._restored
         tensors = {f"adamw.{k}": v for k, v in optimizer_tensors(self._adamw).items()} if self._adamw else {}
         if self._reference is not None:
             tensors |= {f"reference.{k}": v for k, v in self._reference.state_dict().items()}
@@ -180,7 +185,6 @@ class GRPO(PolicyOptimizer):
     def restore(self, state: State) -> None:
         """Go on from `state`."""
         self._restored = state
-        self._done = int(state.values["done"])  # type: ignore[arg-type]
 
 
 def surrogate(

@@ -13,7 +13,7 @@ import torch
 
 from trellis import PolicyOptimizer, RewardModel, State, Task, TrainablePolicy, TrainStep
 from trellis.errors import CapabilityError
-from trellis.nn import guarded_step, learning_rate, load_optimizer_tensors, masked_mean, optimizer_tensors
+from trellis.nn import guarded_step, learning_rate, load_optimizer_tensors, masked_mean, optimizer_tensors, seeded
 from trellis_sft.config import SFTConfig
 
 
@@ -42,8 +42,11 @@ class SFT(PolicyOptimizer):
         if not traces:
             raise CapabilityError(type(task).__name__, capability="traces", mend="sft needs a task that has some.")
         adamw = torch.optim.AdamW(policy.module.parameters(), betas=c.betas, weight_decay=c.weight_decay)
+        self._done = 0
         if self._restored is not None:
             load_optimizer_tensors(adamw, self._restored.tensors)
+            self._done = int(self._restored.values["done"])  # type: ignore[arg-type]
+            self._restored = None
         self._adamw = adamw
         size = min(c.batch_size, len(traces))
         per_epoch = len(traces) // size
@@ -52,7 +55,8 @@ class SFT(PolicyOptimizer):
             order = np.random.default_rng([seed, epoch]).permutation(len(traces))
             batch = policy.batch([traces[i] for i in order[place * size : (place + 1) * size]])
             policy.module.train()
-            loss = -masked_mean(policy.token_log_probs(batch), batch.mask_BT)
+            with seeded(seed, self._done):
+                loss = -masked_mean(policy.token_log_probs(batch), batch.mask_BT)
             rate = learning_rate(
                 self._done,
                 c.steps,
@@ -75,9 +79,10 @@ class SFT(PolicyOptimizer):
 
     def state(self) -> State:
         """Return AdamW's moments and the number of steps done."""
+        if self._restored is not None:
+            return self._restored
         return State(optimizer_tensors(self._adamw) if self._adamw else {}, {"done": self._done})
 
     def restore(self, state: State) -> None:
         """Go on from `state`."""
         self._restored = state
-        self._done = int(state.values["done"])  # type: ignore[arg-type]
