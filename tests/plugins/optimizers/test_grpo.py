@@ -1,0 +1,158 @@
+"""GRPO on real policies: that it learns, what it reports, and that it goes on the same."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from trellis import Outcome
+from trellis.testing.material import Successor
+from trellis_airl.airl import AIRL
+from trellis_airl.config import AIRLConfig
+from trellis_grpo.config import GRPOConfig
+from trellis_grpo.grpo import GRPO
+from trellis_sft.config import SFTConfig
+from trellis_sft.sft import SFT
+
+
+def grpo(**options) -> GRPO:
+    defaults = {"steps": 4, "problems_per_step": 4, "group_size": 4, "max_tokens": 8, "learning_rate": 3e-3}
+    return GRPO(GRPOConfig(**{**defaults, **options}))
+
+
+@pytest.fixture
+def policy(task, make_policy):
+    """A policy that is right half of the time."""
+    policy = make_policy()
+    list(SFT(SFTConfig(steps=55, batch_size=5, learning_rate=1e-2)).train(policy=policy, task=task))
+    return policy
+
+
+def mean(steps, name: str) -> float:
+    return float(np.mean([step.metrics[name] for step in steps]))
+
+
+def test_it_raises_the_accuracy(policy, task):
+    optimizer = grpo(steps=30, problems_per_step=5, group_size=32, final_learning_rate=1e-3)
+    steps = list(optimizer.train(policy=policy, task=task))
+    assert mean(steps[-5:], "accuracy") > mean(steps[:5], "accuracy") + 0.15
+    assert mean(steps[-5:], "outcome") > mean(steps[:5], "outcome") + 0.08
+
+
+def test_every_step_reports_its_rollouts_with_log_probs_and_outcomes(policy, task):
+    for number, step in enumerate(grpo(steps=3).train(policy=policy, task=task), start=1):
+        assert step.step == number
+        assert len(step.rollouts) == 4 * 4
+        ids = [rollout.trajectory.problem.id for rollout in step.rollouts]
+        assert len(set(ids)) == 4
+        assert ids == sorted(ids, key=ids.index), "groups in a row"
+        for rollout in step.rollouts:
+            assert rollout.step == number - 1
+            assert rollout.outcome == task.verify(rollout.trajectory)
+            assert rollout.trajectory.num_tokens > 0
+            assert all(len(s.token_ids) == len(s.log_probs) > 0 for s in rollout.trajectory.steps)
+        assert step.metrics["accuracy"] == np.mean([rollout.outcome.correct for rollout in step.rollouts])
+        assert all(np.isfinite(value) for value in step.metrics.values())
+
+
+def test_fresh_rollouts_are_on_policy_so_nothing_is_clipped_in_one_epoch(policy, task):
+    for step in grpo().train(policy=policy, task=task):
+        assert step.metrics["clipped"] == 0
+
+
+def test_more_epochs_leave_the_old_policy_and_clip(policy, task):
+    steps = list(grpo(epochs=6, clip=0.01, learning_rate=1e-2).train(policy=policy, task=task))
+    assert mean(steps, "clipped") > 0.05
+
+
+def test_the_kl_is_0_at_the_start_and_grows_as_the_policy_leaves_its_reference(policy, task):
+    steps = list(grpo(kl_weight=0.01, learning_rate=1e-2).train(policy=policy, task=task))
+    assert steps[0].metrics["kl"] == pytest.approx(0, abs=1e-6)
+    assert all(step.metrics["kl"] > 1e-4 for step in steps[1:])
+
+
+def test_a_kl_weight_holds_the_policy_back(task, make_policy, policy, copy_of):
+    free, held = copy_of(policy), copy_of(policy)
+    kl = {}
+    for weight, own in ((1e-6, free), (2.0, held)):
+        steps = list(grpo(steps=10, kl_weight=weight).train(policy=own, task=task))
+        kl[weight] = mean(steps[-3:], "kl")
+    assert kl[2.0] < 0.5 * kl[1e-6]
+
+
+@pytest.mark.parametrize("kl_weight", [0.0, 0.1], ids=["plain", "kl"])
+def test_a_stopped_training_goes_on_with_the_same_numbers(kl_weight, policy, task, copy_of, through_disk):
+    options = {"kl_weight": kl_weight, "epochs": 2}
+    whole, stopped = copy_of(policy), copy_of(policy)
+    expected = [step.metrics for step in grpo(**options).train(policy=whole, task=task, seed=3)]
+    first = grpo(**options)
+    found = [step.metrics for step in islice(first.train(policy=stopped, task=task, seed=3), 2)]
+    state = through_disk(first.state())
+    resumed, second = copy_of(stopped), grpo(**options)
+    second.restore(state)
+    found += [step.metrics for step in second.train(policy=resumed, task=task, seed=3)]
+    assert found == expected
+    for name, value in resumed.module.state_dict().items():
+        assert torch.equal(value, whole.module.state_dict()[name])
+    reference = {name[10:]: value for name, value in state.tensors.items() if name.startswith("reference.")}
+    assert bool(reference) == (kl_weight > 0)
+    for name, value in reference.items():
+        assert torch.equal(value, policy.module.state_dict()[name]), "the policy as it was at the stage's start"
+
+
+def test_one_optimizer_trains_in_each_of_two_stages_from_its_own_reference(policy, task):
+    optimizer = grpo(steps=2, kl_weight=0.1, learning_rate=1e-2)
+    for _ in range(2):
+        steps = list(optimizer.train(policy=policy, task=task))
+        assert [step.step for step in steps] == [1, 2]
+        assert steps[0].metrics["kl"] == pytest.approx(0, abs=1e-6)
+
+
+def test_a_learned_reward_learns_from_the_first_step_and_counts_from_process_from(policy, task):
+    reward = AIRL(AIRLConfig(), policy=policy)
+    steps = list(grpo(process_weight=0.5, process_from=2).train(policy=policy, task=task, reward=reward))
+    assert all("reward/loss" in step.metrics for step in steps)
+    assert ["process_reward" in step.metrics for step in steps] == [False, False, True, True]
+    assert steps[0].metrics["reward/loss"] == pytest.approx(2 * np.log(2), abs=1e-5), "nothing is known before"
+    assert steps[1].metrics["reward/expert_logit"] != 0, "the first step's update has been made"
+    assert all(np.isfinite(value) for step in steps for value in step.metrics.values())
+
+
+def test_the_process_advantage_changes_the_update_only_from_process_from_on(policy, task, copy_of):
+    def trained(**options):
+        own = copy_of(policy)
+        reward = AIRL(AIRLConfig(), policy=own)
+        return [s.metrics["grad_norm"] for s in grpo(steps=3, **options).train(policy=own, task=task, reward=reward)]
+
+    without, later = trained(process_weight=0.0), trained(process_weight=1.0, process_from=1)
+    assert without[0] == later[0]
+    assert without[1] != later[1]
+
+
+def test_the_learned_reward_is_given_the_traces_of_the_problems_sampled(policy, task):
+    seen = []
+
+    class Noting(AIRL):
+        def update(self, traces, rollouts):
+            seen.append(({t.problem.id for t in traces}, {r.trajectory.problem.id for r in rollouts}))
+            return super().update(traces, rollouts)
+
+    list(grpo(problems_per_step=2).train(policy=policy, task=task, reward=Noting(AIRLConfig(), policy=policy)))
+    assert all(traces == rollouts and len(traces) == 2 for traces, rollouts in seen)
+    assert len({tuple(sorted(traces)) for traces, _ in seen}) > 1
+
+
+class AllTheSame(Successor):
+    """Whatever is written is worth as much."""
+
+    def verify(self, trajectory):
+        return Outcome(correct=False, score=0.5, reason="never")
+
+
+def test_groups_without_variance_change_nothing(policy, task):
+    before = {name: value.clone() for name, value in policy.module.state_dict().items()}
+    steps = list(grpo().train(policy=policy, task=AllTheSame(task.config)))
+    assert mean(steps, "informative") == 0
+    for name, value in policy.module.state_dict().items():
+        assert torch.equal(value, before[name])
