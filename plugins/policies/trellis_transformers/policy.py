@@ -109,7 +109,7 @@ class TransformersPolicy(TrainablePolicy):
                     "transformers",
                     capability=f"context of {length} tokens",
                     mend=f"the model holds {self._context}, and problem {trajectory.problem.id} with its steps has more. "
-                    "Take a model with a longer context (in `init`: `n_positions`, `max_position_embeddings`), or shorter problems.",
+                    "Take a longer context (in `init`: `n_positions`, `max_position_embeddings`), or shorter problems.",
                 )
         return pad(prompts, encoded, pad_id=self._pad_id, device=self.device)
 
