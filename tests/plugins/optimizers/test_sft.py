@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trellis.errors import CapabilityError
-from trellis.testing.material import Successor
+from trellis.testing.material import Successor, SuccessorConfig
 from trellis_reasoning.arithmetic import Arithmetic
 from trellis_reasoning.config import ArithmeticConfig
 from trellis_sft.config import SFTConfig
@@ -120,6 +120,14 @@ def test_dropout_follows_the_seed_and_nothing_else(task, make_policy):
 
     assert equal(trained(1), trained(1))
     assert not equal(trained(1), trained(2))
+
+
+@pytest.mark.parametrize("dropout", [False, True], ids=["plain", "dropout"])
+def test_dropout_is_drawn_anew_in_every_step(dropout, make_policy):
+    task = Successor(SuccessorConfig(size=1))
+    steps = sft(steps=2, learning_rate=1e-12).train(policy=make_policy(dropout=dropout), task=task)
+    first, second = (step.metrics["loss"] for step in steps)
+    assert (abs(first - second) > 1e-3) == dropout
 
 
 def test_the_state_between_restore_and_the_first_step_is_the_restored_one(task, make_policy, through_disk):

@@ -113,6 +113,14 @@ def test_steps_read_apart_are_the_steps_of_one_text(kind, steps):
 
 
 @pytest.mark.parametrize("kind", SENTENCEPIECE)
+@pytest.mark.parametrize("step", ["nswer\n", "bc, x\n", "\n", "2 + 3\n"])
+def test_a_step_is_read_whatever_it_begins_with(kind, step):
+    """`a` and `nswer` grow together, two line breaks may: one anchor alone would not do."""
+    pieces = Pieces(SENTENCEPIECE[kind])
+    assert "".join(pieces.split(pieces.encode(step))) == step
+
+
+@pytest.mark.parametrize("kind", SENTENCEPIECE)
 def test_a_step_is_read_as_after_a_line_break(kind):
     tokenizer = SENTENCEPIECE[kind]
     whole = tokenizer("1 + 2\n12 = 3\n", add_special_tokens=False).input_ids
