@@ -319,3 +319,13 @@ def test_what_is_no_problem_is_refused_with_the_reason(text, reason):
         TASK.parse(text)
     assert reason in str(caught.value)
     assert "3 7 8 2 -> 24" in str(caught.value)
+
+
+def test_a_problem_without_a_solution_is_said_to_have_none():
+    task = Countdown(CountdownConfig())
+    problem = task.parse("3 7 8 2 -> 24")
+    lines = "3 + 7 = 10 | left: 8 2 10\n2 + 8 = 10 | left: 10 10\n10 + 10 = 20 | left: 20"
+    trajectory = replace(task.start(problem), steps=(Step(lines),), finished=True)
+    assert task.verify(trajectory).reason == (
+        "it ends with 20 left, the target is 24 (nothing made of 3 7 8 2 with the operations +- is 24)"
+    )
