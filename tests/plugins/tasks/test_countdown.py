@@ -91,7 +91,7 @@ def test_the_data_seed_alone_changes_the_problems():
 
 
 def test_more_problems_than_exist_are_refused():
-    task = Countdown(CountdownConfig(numbers=3, max_number=2, max_target=3))
+    task = Countdown(CountdownConfig(numbers=3, max_number=2, max_target=3, train_size=6000))
     with pytest.raises(TaskError, match="`train_size` to") as caught:
         task.problems("train")
     assert caught.value.split == "train"
@@ -329,3 +329,9 @@ def test_a_problem_without_a_solution_is_said_to_have_none():
     assert task.verify(trajectory).reason == (
         "it ends with 20 left, the target is 24 (nothing made of 3 7 8 2 with the operations +- is 24)"
     )
+
+
+def test_a_size_left_out_takes_what_there_is():
+    task = Countdown(CountdownConfig(numbers=3, max_target=20, max_number=4))
+    assert 0 < len(task.problems("train")) < 6000
+    assert 0 < len(task.problems("test")) < 500
