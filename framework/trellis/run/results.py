@@ -53,7 +53,7 @@ class Results(_Model):
 
 def results_schema() -> dict[str, Any]:
     """Return the JSON Schema of `results.json`."""
-    return Results.model_json_schema()
+    return Results.model_json_schema(mode="serialization")
 
 
 def wilson_interval(correct: int, count: int) -> tuple[float, float]:
