@@ -37,14 +37,13 @@ def run(
         pipeline, overrides=set_ or (), seed=seed, device=device, allow_local_plugins=not no_local_plugins
     )
     warn_of_failures(loaded.registry)
-    console = Console(soft_wrap=True)
-    if not console.is_terminal:
-        # A file has no edge: nothing in the tables is cut there.
-        console.width = 200
+    console = Console()
+    # A table that is cut to fit says nothing: a narrow terminal wraps its lines instead.
+    tables = Console(width=max(200, console.width))
     done = run_pipeline(loaded, out=out, resume=resume, console=None if quiet else console)
     for name, stage in done.results.stages.items():
         if stage.rows:
-            console.print(results_table(f"{loaded.name}: {name}", stage.rows))
+            tables.print(results_table(f"{loaded.name}: {name}", stage.rows))
     if done.interrupted:
         words = ["trellis", "run", str(pipeline)]
         words += [word for item in set_ or () for word in ("--set", item)]
