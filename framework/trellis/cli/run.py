@@ -40,7 +40,11 @@ def run(
     console = Console()
     # A table that is cut to fit says nothing: a narrow terminal wraps its lines instead.
     tables = Console(width=max(200, console.width))
-    done = run_pipeline(loaded, out=out, resume=resume, console=None if quiet else console)
+    try:
+        done = run_pipeline(loaded, out=out, resume=resume, console=None if quiet else console)
+    except KeyboardInterrupt as interrupt:
+        typer.echo("\n".join(["stopped at once", *getattr(interrupt, "__notes__", [])]), err=True)
+        raise
     for name, stage in done.results.stages.items():
         if stage.rows:
             tables.print(results_table(f"{loaded.name}: {name}", stage.rows))
