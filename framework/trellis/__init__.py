@@ -48,7 +48,7 @@ from trellis.types import (
 if TYPE_CHECKING:
     from trellis.plugins import build
     from trellis.run.evaluate import evaluate
-    from trellis.run.pipeline import Run, run
+    from trellis.run.pipeline import Run, run_pipeline
     from trellis.spec import load_pipeline
 
 _LAZY = {
@@ -56,7 +56,7 @@ _LAZY = {
     "build": "trellis.plugins:build",
     "evaluate": "trellis.run.evaluate:evaluate",
     "load_pipeline": "trellis.spec:load_pipeline",
-    "run": "trellis.run.pipeline:run",
+    "run_pipeline": "trellis.run.pipeline:run_pipeline",
 }
 
 __all__ = [
@@ -103,7 +103,7 @@ __all__ = [
     "evaluate",
     "hookimpl",
     "load_pipeline",
-    "run",
+    "run_pipeline",
 ]
 
 __version__ = "0.1.0"

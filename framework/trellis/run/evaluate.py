@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from trellis.contracts import Policy, RewardModel, SearchAlgorithm, Task
-from trellis.errors import CapabilityError
+from trellis.errors import CapabilityError, RunError
 from trellis.run.results import Row, wilson_interval
 from trellis.search import TreeWriter, run_searches
 from trellis.types import Budget, Split
@@ -42,17 +42,24 @@ def evaluate(
         max_tokens: At most so many tokens per completion.
         seed: Of the samples.
         policy_name: What the rows call the policy.
-        trees: A directory for the search trees, one file a row.
+        trees: A directory for the search trees, one file a row; a file of that name is replaced.
 
     Raises:
         CapabilityError: A search needs a reward and there is none.
+        RunError: The split holds no problems.
     """
     rewards = rewards or {}
     check_rewards(searches, rewards)
     problems = list(task.problems(split))[:num_problems]
+    if not problems:
+        raise RunError(f"there is nothing to evaluate on: the task's split '{split}' holds no problems")
     for search_name, search in searches.items():
         for reward_name, reward in rewards.items() if search.needs_reward else [(None, None)]:
             name = "-".join(part for part in (policy_name, search_name, reward_name) if part)
+            trace = trees / f"{name}.jsonl" if trees else None
+            if trace:
+                # What a run that was killed here left of this row is in the way.
+                trace.unlink(missing_ok=True)
             started = time.perf_counter()
             reports = list(
                 run_searches(
@@ -64,7 +71,7 @@ def evaluate(
                     budget=budget or Budget(),
                     max_tokens=max_tokens,
                     seed=seed,
-                    trace=TreeWriter(trees / f"{name}.jsonl") if trees else None,
+                    trace=TreeWriter(trace) if trace else None,
                 )
             )
             correct = sum(report.outcome.correct for report in reports)

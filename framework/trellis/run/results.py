@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, json_schema_serialization_defaults_required=True
+    )
 
 
 class Row(_Model):
@@ -53,7 +55,7 @@ class Results(_Model):
 
 def results_schema() -> dict[str, Any]:
     """Return the JSON Schema of `results.json`."""
-    return Results.model_json_schema()
+    return Results.model_json_schema(mode="serialization")
 
 
 def wilson_interval(correct: int, count: int) -> tuple[float, float]:

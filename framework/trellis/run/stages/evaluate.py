@@ -38,12 +38,19 @@ class Evaluate(Stage):
             raise CapabilityError("evaluate", capability="weights to load", mend="leave out `weights` for this policy.")
 
     def run(self, context: StageContext) -> Iterator[StageStep]:
-        """Yield a step per row."""
+        """Yield a step per row; afterwards the policy has its latest weights again."""
+        latest = context.checkpoint(None, self.policy) if self.config.weights else None
+        try:
+            yield from self._rows_of_all(context)
+        finally:
+            if latest is not None:
+                cast(TrainablePolicy, self.policy).load(latest)
+
+    def _rows_of_all(self, context: StageContext) -> Iterator[StageStep]:
         name = context.name_of(self.policy)
         states = self.config.weights or (None,)
         total = len(states) * num_rows(self.searches, self.rewards)
         step = 0
-        latest = context.checkpoint(None, self.policy) if self.config.weights else None
         for weights in states:
             if weights is not None:
                 cast(TrainablePolicy, self.policy).load(context.checkpoint(weights, self.policy))
@@ -68,8 +75,6 @@ class Evaluate(Stage):
                     record = row.model_dump(mode="json")
                     self._rows.append(record)
                     yield StageStep(step, total, {"accuracy": row.accuracy}, row=record, checkpoint=True)
-        if latest is not None:
-            cast(TrainablePolicy, self.policy).load(latest)
 
     def state(self) -> State:
         """Return the rows measured so far."""
