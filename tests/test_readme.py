@@ -28,7 +28,7 @@ def smaller(text):
 def test_the_library_lines_do_the_same_as_the_yaml(tmp_path):
     file = tmp_path / "first.yaml"
     file.write_text(smaller(snippet("first.yaml")))
-    run = trellis.run(trellis.load_pipeline(file), out=tmp_path / "run")
+    run = trellis.run_pipeline(trellis.load_pipeline(file), out=tmp_path / "run")
     measured = [(row.search, row.accuracy, row.tokens_per_problem) for row in run.results.stages["test"].rows]
 
     printed = io.StringIO()
