@@ -69,7 +69,7 @@ class Engine:
                 if step.row is not None:
                     rows.append(Row.model_validate(step.row))
                     self._write_results(name, rows, step.metrics)
-                line.step(name, step.step, step.num_steps, metrics)
+                line.step(name, step.step, step.num_steps, step.metrics)
                 if step.step < step.num_steps:
                     if step.checkpoint or interrupt.asked:
                         self._checkpoint(name, stage, step.step, num_rows=len(rows))

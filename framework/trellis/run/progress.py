@@ -63,7 +63,7 @@ class ProgressLine:
             step == num_steps or self._last == 0.0 or time.monotonic() - self._last >= self._every_s
         ):
             self._last = time.monotonic()
-            self.say(f"{stage} {step}/{num_steps} {shown}")
+            self.say(f"{stage} {step}/{num_steps} {shown}".rstrip())
 
     def say(self, text: str) -> None:
         """Print a line of its own."""

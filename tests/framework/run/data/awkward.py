@@ -1,6 +1,18 @@
 """Components that misbehave: a plugin that pipelines of the tests name under `plugins`."""
 
-from trellis import Component, Config, Outcome, Problem, RewardModel, Rollout, Stage, StageStep, Step, Trajectory, hookimpl
+from trellis import (
+    Component,
+    Config,
+    Outcome,
+    Problem,
+    RewardModel,
+    Rollout,
+    Stage,
+    StageStep,
+    Step,
+    Trajectory,
+    hookimpl,
+)
 
 
 class LeakConfig(Config):
