@@ -1,7 +1,7 @@
 """Writes the generated parts of docs/: `make docs`. A test holds that they are current.
 
-    components.md          every component of this distribution, from its record and config
-    results.schema.json    the JSON Schema of `results.json`
+components.md          every component of this distribution, from its record and config
+results.schema.json    the JSON Schema of `results.json`
 """
 
 from __future__ import annotations

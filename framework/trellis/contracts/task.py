@@ -69,6 +69,8 @@ class Task(ABC):
     def extend(self, prefix: Trajectory, completion: Completion) -> Trajectory:
         """Append a completion to an open trajectory: cut into steps, each token in the step where its text begins.
 
+        No step is without tokens: where one token holds the separator and all of the next step, the two are one step.
+
         Raises:
             ContractError: The prefix is finished or was cut short.
         """
@@ -98,6 +100,10 @@ def _cut(
         while last < len(ids) and (token_begin < text_end or not pieces[last]):
             token_begin += len(pieces[last])
             last += 1
-        steps.append(Step(text, ids[first:last], log_probs[first:last]))
+        if first == last and steps:
+            # A token that runs over the separator: encoding what it left of a step would repeat that token.
+            steps[-1] = replace(steps[-1], text=steps[-1].text + text)
+        else:
+            steps.append(Step(text, ids[first:last], log_probs[first:last]))
         first = last
     return tuple(steps)
