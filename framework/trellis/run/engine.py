@@ -65,19 +65,18 @@ class Engine:
             self.directory.event("stage-started", stage=name, step=done)
             started = time.perf_counter()
             for step in self._steps(name, stage, done):
-                done, metrics = step.step, step.metrics
                 self._record(name, step, time.perf_counter() - started)
                 if step.row is not None:
                     rows.append(Row.model_validate(step.row))
-                    self._write_results(name, rows, metrics)
-                line.step(name, step.step, step.num_steps, metrics)
-                if step.step == step.num_steps:
-                    continue
-                if step.checkpoint or interrupt.asked:
-                    self._checkpoint(name, stage, step.step, num_rows=len(rows))
-                if interrupt.asked:
-                    self.directory.event("interrupted", stage=name, step=step.step)
-                    return False
+                    self._write_results(name, rows, step.metrics)
+                line.step(name, step.step, step.num_steps, step.metrics)
+                if step.step < step.num_steps:
+                    if step.checkpoint or interrupt.asked:
+                        self._checkpoint(name, stage, step.step, num_rows=len(rows))
+                    if interrupt.asked:
+                        self.directory.event("interrupted", stage=name, step=step.step)
+                        return False
+                done, metrics = step.step, step.metrics
             self._write_results(name, rows, metrics)
             self._complete(name, stage)
         except BaseException as error:

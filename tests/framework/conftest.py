@@ -6,10 +6,7 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from trellis import load_pipeline
-from trellis.run.pipeline import run_pipeline
-
-SMALL = Path(__file__).parent / "data" / "small.yaml"
+SMALL = Path(__file__).parent / "run" / "data" / "small.yaml"
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +18,8 @@ def small():
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory):
     """A finished run of it; tests that change anything work on a copy."""
+    from trellis import load_pipeline, run_pipeline
+
     return run_pipeline(load_pipeline(SMALL), out=tmp_path_factory.mktemp("runs") / "undisturbed")
 
 
