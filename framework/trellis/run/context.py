@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,23 @@ class Context:
         run_directory: The run's files.
         components: The living components by name.
         completed: The names of the stages before this one.
+        show: Takes how far the present step is, and how far it goes.
     """
 
     stage: str
     run_directory: RunDirectory
     components: Mapping[str, Any]
     completed: Sequence[str]
+    show: Callable[[int, int], None] = lambda done, total: None
 
     @property
     def directory(self) -> Path:
         """Where the stage may write files of its own."""
         return self.run_directory.stage_files(self.stage)
+
+    def progress(self, done: int, total: int) -> None:
+        """Show how far the present step is."""
+        self.show(done, total)
 
     def name_of(self, component: object) -> str:
         """Return the name a component has in the pipeline."""

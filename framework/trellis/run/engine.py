@@ -8,6 +8,7 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from traceback import walk_tb
 from typing import Any, cast
 
@@ -64,7 +65,7 @@ class Engine:
             rows = list(self.results[name].rows) if name in self.results else []
             self.directory.event("stage-started", stage=name, step=done)
             started = time.perf_counter()
-            for step in self._steps(name, stage, done):
+            for step in self._steps(name, stage, done, line):
                 self._record(name, step, time.perf_counter() - started)
                 if step.row is not None:
                     rows.append(Row.model_validate(step.row))
@@ -86,12 +87,13 @@ class Engine:
         self.directory.event("stage-finished", stage=name, seconds=round(time.perf_counter() - started, 3))
         return True
 
-    def _steps(self, name: str, stage: Stage, done: int) -> Iterator[StageStep]:
+    def _steps(self, name: str, stage: Stage, done: int, line: ProgressLine) -> Iterator[StageStep]:
         """Advance a stage; before each step every global generator is seeded for that step.
 
         Dropout and the like draw from those: so a step draws the same, whether the run was resumed before it or not.
         """
-        steps = stage.run(Context(name, self.directory, self.components, self.progress.completed))
+        show = partial(line.within, name)
+        steps = stage.run(Context(name, self.directory, self.components, self.progress.completed, show))
         while True:
             _seed_generators(self.pipeline.seed, name, done)
             step = next(steps, None)

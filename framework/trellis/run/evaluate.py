@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from trellis.contracts import Policy, RewardModel, SearchAlgorithm, Task
@@ -26,6 +26,7 @@ def evaluate(
     seed: int = 0,
     policy_name: str = "policy",
     trees: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Row]:
     """Yield a row per search, and for searches that need a reward one per reward.
 
@@ -43,6 +44,7 @@ def evaluate(
         seed: Of the samples.
         policy_name: What the rows call the policy.
         trees: A directory for the search trees, one file a row; a file of that name is replaced.
+        progress: Called with the problems done and the number of problems, within each row.
 
     Raises:
         CapabilityError: A search needs a reward and there is none.
@@ -71,6 +73,7 @@ def evaluate(
                     budget=budget or Budget(),
                     max_tokens=max_tokens,
                     seed=seed,
+                    progress=progress,
                     trace=TreeWriter(trace) if trace else None,
                 )
             )

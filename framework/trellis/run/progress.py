@@ -65,6 +65,14 @@ class ProgressLine:
             self._last = time.monotonic()
             self.say(f"{stage} {step}/{num_steps} {shown}".rstrip())
 
+    def within(self, stage: str, done: int, total: int) -> None:
+        """The present step is so far."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, metrics=f"{done}/{total}")
+        elif self._console is not None and time.monotonic() - self._last >= self._every_s:
+            self._last = time.monotonic()
+            self.say(f"{stage} … {done}/{total}")
+
     def say(self, text: str) -> None:
         """Print a line of its own."""
         if self._console is not None:

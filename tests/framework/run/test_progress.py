@@ -64,3 +64,19 @@ def test_a_line_of_its_own_goes_above_the_live_line():
 def test_without_a_console_nothing_is_shown(capsys):
     show(None)
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_long_step_shows_how_far_it_is():
+    out = io.StringIO()
+    line = ProgressLine(Console(file=out, width=80), every_s=0.0)
+    line.within("test", 120, 300)
+    assert out.getvalue() == "test … 120/300\n"
+
+
+def test_a_long_step_does_not_flood_a_log():
+    out = io.StringIO()
+    line = ProgressLine(Console(file=out, width=80), every_s=3600.0)
+    line.step("test", 1, 2, {})
+    for done in range(100):
+        line.within("test", done, 100)
+    assert out.getvalue() == "test 1/2\n"

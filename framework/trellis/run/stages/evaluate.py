@@ -71,6 +71,7 @@ class Evaluate(Stage):
                         seed=self.config.seed or 0,
                         policy_name=f"{name}@{weights}" if weights else name,
                         trees=context.directory if self.config.trees else None,
+                        progress=context.progress,
                     )
                     record = row.model_dump(mode="json")
                     self._rows.append(record)
