@@ -64,7 +64,7 @@ class Task(ABC):
 
     def start(self, problem: Problem, prompt: str | None = None) -> Trajectory:
         """Return the empty trajectory of a problem; its prompt is the problem's text unless another is given."""
-        return Trajectory(problem=problem, prompt=prompt or problem.text + self.separator)
+        return Trajectory(problem=problem, prompt=problem.text + self.separator if prompt is None else prompt)
 
     def extend(self, prefix: Trajectory, completion: Completion) -> Trajectory:
         """Append a completion to an open trajectory: cut into steps, each token in the step where its text begins.

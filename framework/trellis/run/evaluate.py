@@ -23,6 +23,8 @@ def evaluate(
     num_problems: int | None = None,
     budget: Budget | None = None,
     max_tokens: int = 256,
+    max_steps: int = 64,
+    batch_problems: int = 256,
     seed: int = 0,
     policy_name: str = "policy",
     trees: Path | None = None,
@@ -41,6 +43,8 @@ def evaluate(
         num_problems: How many, from the first; all of the split by default.
         budget: What a search may spend on one problem.
         max_tokens: At most so many tokens per completion.
+        max_steps: A trajectory of so many steps that is not finished is cut.
+        batch_problems: How many problems are searched at once.
         seed: Of the samples.
         policy_name: What the rows call the policy.
         trees: A directory for the search trees, one file a row; a file of that name is replaced.
@@ -72,6 +76,8 @@ def evaluate(
                     reward=reward,
                     budget=budget or Budget(),
                     max_tokens=max_tokens,
+                    max_steps=max_steps,
+                    batch_problems=batch_problems,
                     seed=seed,
                     progress=progress,
                     trace=TreeWriter(trace) if trace else None,

@@ -92,6 +92,7 @@ def solve(
         reward=model,
         budget=Budget(**config.budget.model_dump()),
         max_tokens=config.max_tokens,
+        max_steps=config.max_steps,
         seed=seed,
     )
     found = report.result.best

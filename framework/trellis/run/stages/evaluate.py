@@ -68,6 +68,8 @@ class Evaluate(Stage):
                         num_problems=self.config.problems,
                         budget=Budget(**self.config.budget.model_dump()),
                         max_tokens=self.config.max_tokens,
+                        max_steps=self.config.max_steps,
+                        batch_problems=self.config.batch_problems,
                         seed=self.config.seed or 0,
                         policy_name=f"{name}@{weights}" if weights else name,
                         trees=context.directory if self.config.trees else None,

@@ -75,7 +75,9 @@ class FitReward(Stage):
     def _measure(self, fit: int, held_out: Sequence[Rollout], directory: Path) -> dict[str, float]:
         """Measure a fit on the held-out problems and keep it if it is the best so far."""
         scored = [rollout for rollout in held_out if rollout.trajectory.steps]
-        scores = [steps[-1] for steps in self.reward.score([rollout.trajectory for rollout in scored])]
+        # Stored rollouts carry log π of the policy that sampled them; search will have the present one's.
+        trajectories = self.policy.log_probs([rollout.trajectory for rollout in scored])
+        scores = [steps[-1] for steps in self.reward.score(trajectories)]
         auc = within_problem_auc(scored, scores)
         if self._best is None or (auc or 0.0) > self._best[1]:
             previous, self._best = self._best, (fit, auc or 0.0)
