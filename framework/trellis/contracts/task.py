@@ -89,7 +89,10 @@ class Task(ABC):
 def _cut(
     texts: Sequence[str], ids: tuple[int, ...], pieces: tuple[str, ...], log_probs: tuple[float, ...]
 ) -> tuple[Step, ...]:
-    """Give each token to the step in which its text begins; tokens without text go with the step before them."""
+    """Give each token to the step in which its text begins; tokens without text go with the step before them.
+
+    Every step has tokens: a text in which none begins belongs to the step before it.
+    """
     if not texts:
         return (Step("", ids, log_probs),) if ids else ()
     steps: list[Step] = []

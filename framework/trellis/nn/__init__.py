@@ -1,7 +1,14 @@
 """Shared torch helpers. Importing this package imports torch: plugins do so lazily."""
 
 from trellis.nn.batch import TokenBatch, pad
-from trellis.nn.optim import Schedule, guarded_step, learning_rate, load_optimizer_tensors, optimizer_tensors
+from trellis.nn.optim import (
+    Schedule,
+    guarded_step,
+    learning_rate,
+    load_optimizer_tensors,
+    optimizer_tensors,
+    seeded,
+)
 from trellis.nn.statistics import masked_mean, token_log_probs
 
 __all__ = [
@@ -13,5 +20,6 @@ __all__ = [
     "masked_mean",
     "optimizer_tensors",
     "pad",
+    "seeded",
     "token_log_probs",
 ]

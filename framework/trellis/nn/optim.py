@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
+import numpy as np
 import torch
 
 from trellis.errors import CapabilityError, NumericsError
@@ -77,6 +79,18 @@ def guarded_step(
         group["lr"] = lr
     optimizer.step()
     return float(norm)
+
+
+@contextmanager
+def seeded(*key: int) -> Iterator[None]:
+    """Draw torch's random numbers (those of dropout) from `key` alone; the global generators are left as they were.
+
+    Args:
+        key: Integers from 0, e.g. a seed and a step: a run that is resumed at this step draws the same.
+    """
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
+        yield
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

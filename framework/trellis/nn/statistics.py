@@ -22,4 +22,4 @@ def token_log_probs(logits_BTV: torch.Tensor, ids_BT: torch.Tensor) -> torch.Ten
 
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Return the mean of `values` where `mask` is True; 0 when it is True nowhere."""
-    return (values * mask).sum() / mask.sum().clamp(min=1)
+    return values.where(mask, 0.0).sum() / mask.sum().clamp(min=1)

@@ -123,6 +123,7 @@ class GRPO(PolicyOptimizer):
         load_optimizer_tensors(self._adamw, {k[6:]: v for k, v in tensors.items() if k.startswith("adamw.")})
         if self._reference is not None:
             self._reference.load_state_dict({k[10:]: v for k, v in tensors.items() if k.startswith("reference.")})
+        self._restored = None
 
     def _sample(
         self, policy: TrainablePolicy, task: Task, prefixes: Sequence[Trajectory], *, seeds: np.ndarray
@@ -180,6 +181,8 @@ class GRPO(PolicyOptimizer):
 
     def state(self) -> State:
         """Return AdamW's moments, the reference policy where there is one, and the number of steps done."""
+        if self._restored is not None:
+            return self._restored
         tensors = {f"adamw.{k}": v for k, v in optimizer_tensors(self._adamw).items()} if self._adamw else {}
         if self._reference is not None:
             tensors |= {f"reference.{k}": v for k, v in self._reference.state_dict().items()}

@@ -13,7 +13,7 @@ import torch
 
 from trellis import PolicyOptimizer, RewardModel, State, Task, TrainablePolicy, TrainStep
 from trellis.errors import CapabilityError
-from trellis.nn import guarded_step, learning_rate, load_optimizer_tensors, masked_mean, optimizer_tensors
+from trellis.nn import guarded_step, learning_rate, load_optimizer_tensors, masked_mean, optimizer_tensors, seeded
 from trellis_sft.config import SFTConfig
 
 
@@ -58,7 +58,8 @@ class SFT(PolicyOptimizer):
             order = np.random.default_rng([seed, epoch]).permutation(len(traces))
             batch = policy.batch([traces[i] for i in order[place * size : (place + 1) * size]])
             policy.module.train()
-            loss = -masked_mean(policy.token_log_probs(batch), batch.mask_BT)
+            with seeded(seed, self._done):
+                loss = -masked_mean(policy.token_log_probs(batch), batch.mask_BT)
             rate = learning_rate(
                 self._done,
                 c.steps,
@@ -81,6 +82,8 @@ class SFT(PolicyOptimizer):
 
     def state(self) -> State:
         """Return AdamW's moments and the number of steps done."""
+        if self._restored is not None:
+            return self._restored
         return State(optimizer_tensors(self._adamw) if self._adamw else {}, {"done": self._done})
 
     def restore(self, state: State) -> None:

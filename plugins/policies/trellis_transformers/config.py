@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trellis import Config
 
@@ -38,7 +38,13 @@ class TransformersConfig(Config):
     cpu_threads: int | None = Field(default=None, ge=1)
     """Threads that torch uses on a CPU, in the whole process; models of this size are fastest on 1. Torch's own choice
     when left out."""
-    seed: int | None = None
+    seed: int | None = Field(default=None, ge=0)
     """Makes the first weights of a model made from scratch; the pipeline's seed when left out."""
     device: str | None = None
     """"cpu", "cuda", "cuda:1", "mps" or "auto"; the pipeline's device when left out."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if self.model is not None and (self.init != "tiny" or self.tokenizer != "characters"):
+            raise ValueError("'init' and 'tokenizer' make a model from scratch: leave them out beside 'model'")
+        return self

@@ -11,28 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
 from trellis import Completion, SampleRequest, Step, TrainablePolicy, Trajectory
 from trellis.errors import CapabilityError, CheckpointError, TokenizerError
 from trellis.nn import TokenBatch, pad, token_log_probs
 from trellis_transformers.config import CharacterTokenizer, TransformersConfig
+from trellis_transformers.models import device_named, from_scratch, pretrained
 from trellis_transformers.prefix_cache import PrefixCache
 from trellis_transformers.sampling import Row, sample_rows, uniforms
 from trellis_transformers.tokenizer import Pieces, character_tokenizer
-
-TINY: dict[str, bool | int | float | str] = {
-    "model_type": "gpt2",
-    "n_layer": 2,
-    "n_embd": 64,
-    "n_head": 4,
-    "n_positions": 256,
-    "activation_function": "relu",
-    "resid_pdrop": 0.0,
-    "embd_pdrop": 0.0,
-    "attn_pdrop": 0.0,
-}
 
 
 class TransformersPolicy(TrainablePolicy):
@@ -50,19 +40,18 @@ class TransformersPolicy(TrainablePolicy):
     def __init__(self, config: TransformersConfig) -> None:
         self.config = config
         self.seed = config.seed or 0
-        self.device = _device(config.device)
+        self.device = device_named(config.device)
         if config.cpu_threads is not None:
             torch.set_num_threads(config.cpu_threads)
         # A tiny model is saved often: transformers would draw a bar for each time.
         logging.disable_progress_bar()
         dtype = getattr(torch, config.dtype)
         if config.model is not None:
-            self.tokenizer = AutoTokenizer.from_pretrained(config.model)
-            self.module = AutoModelForCausalLM.from_pretrained(config.model, dtype=dtype, device_map=self.device)
+            self.module, self.tokenizer = pretrained(config.model, dtype=dtype, device=self.device)
         else:
             characters = CharacterTokenizer() if config.tokenizer == "characters" else config.tokenizer
             self.tokenizer = character_tokenizer(characters)
-            self.module = _from_scratch(config, self.tokenizer).to(self.device, dtype)
+            self.module = from_scratch(config, self.tokenizer).to(self.device, dtype)
         self.module.eval()
         end = self.tokenizer.eos_token_id
         if end is None:
@@ -114,6 +103,14 @@ class TransformersPolicy(TrainablePolicy):
         """Encode trajectories as one padded batch on the policy's device."""
         encoded = [self._encode(trajectory) for trajectory in trajectories]
         prompts = [self._prompt(trajectory.prompt) for trajectory in encoded]
+        for prompt, trajectory in zip(prompts, encoded, strict=True):
+            if (length := len(prompt) + trajectory.num_tokens) > self._context:
+                raise CapabilityError(
+                    "transformers",
+                    capability=f"context of {length} tokens",
+                    mend=f"the model holds {self._context}, and problem {trajectory.problem.id} with its steps has more. "
+                    "Take a larger model, or shorter problems.",
+                )
         return pad(prompts, encoded, pad_id=self._pad_id, device=self.device)
 
     def token_log_probs(self, batch: TokenBatch, *, temperature: float = 1.0) -> torch.Tensor:
@@ -131,13 +128,13 @@ class TransformersPolicy(TrainablePolicy):
     def load(self, directory: Path) -> None:
         """Take the weights written by `save`."""
         try:
-            saved = AutoModelForCausalLM.from_pretrained(directory, dtype=self.module.dtype)
+            saved = AutoModelForCausalLM.from_pretrained(directory, dtype=self.module.dtype, local_files_only=True)
             self.module.load_state_dict(saved.state_dict())
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
             raise CheckpointError(f"{directory} holds no weights for this policy: {error}", path=directory) from error
 
     def _tokenize(self, text: str, prompt: bool) -> tuple[int, ...]:
-        return tuple(self.tokenizer(text, add_special_tokens=prompt).input_ids)
+        return tuple(self.tokenizer(text).input_ids) if prompt else self._pieces.encode(text)
 
     def _prompt(self, text: str) -> tuple[int, ...]:
         ids = self._tokens(text, True)
@@ -206,19 +203,3 @@ def _with_log_probs(trajectory: Trajectory, values: Sequence[float], last: Seque
         for step, end in zip(trajectory.steps, last, strict=False)
     ]
     return replace(trajectory, steps=tuple(steps))
-
-
-def _from_scratch(config: TransformersConfig, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """Make a model of the configured architecture with weights drawn from the config's seed alone."""
-    fields = dict(TINY if config.init == "tiny" else config.init)
-    ids = {"bos_token_id": tokenizer.eos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    architecture = AutoConfig.for_model(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **ids, **fields)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed or 0)
-        return AutoModelForCausalLM.from_config(architecture)
-
-
-def _device(name: str | None) -> torch.device:
-    if name not in (None, "auto"):
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")

@@ -44,7 +44,7 @@ class PrefixCache:
             oldest, _ = self._entries.popitem(last=False)
             self.num_tokens -= len(oldest)
 
-    def gather(self, sequences: Sequence[tuple[int, ...]], config: object) -> DynamicCache:
+    def gather(self, sequences: Sequence[tuple[int, ...]]) -> DynamicCache:
         """Return a cache whose rows are these sequences, padded on the left."""
         width = max(len(ids) for ids in sequences)
         first = self._entries[sequences[0]]
@@ -52,7 +52,7 @@ class PrefixCache:
         for row, ids in enumerate(sequences):
             self._entries.move_to_end(ids)
             rows_B2LHTD[row, :, :, width - len(ids) :] = self._entries[ids]
-        layers = DynamicCache(config=config)
+        layers = DynamicCache()
         for index in range(first.shape[0] // 2):
             layers.update(rows_B2LHTD[:, 2 * index], rows_B2LHTD[:, 2 * index + 1], index)
         return layers

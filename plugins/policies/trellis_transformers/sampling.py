@@ -83,11 +83,9 @@ def sample_rows(
         attention_BT[index, width - len(prefix) :] = 1
     ids_BT, attention_BT = ids_BT.to(device), attention_BT.to(device)
     position_BT = (attention_BT.cumsum(-1) - 1).clamp(min=0)
-    layers = (
-        cache.gather([prefix[:-1] for prefix in prefixes], model.config)
-        if cached
-        else DynamicCache(config=model.config)
-    )
+    # Made without the model's config, so that layers with a sliding window keep all positions; the mask leaves out those
+    # outside of it.
+    layers = cache.gather([prefix[:-1] for prefix in prefixes]) if cached else DynamicCache()
     fed = slice(-1, None) if cached else slice(None)
     output = model(
         input_ids=ids_BT[:, fed],

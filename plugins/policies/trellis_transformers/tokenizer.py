@@ -1,4 +1,4 @@
-"""Tokenizers: one made from characters, and what each token of any tokenizer adds to the text."""
+"""Tokenizers: one made from characters, and how any tokenizer takes and gives the text of steps."""
 
 from __future__ import annotations
 
@@ -8,30 +8,52 @@ from collections.abc import Sequence
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from trellis.errors import TokenizerError
 from trellis_transformers.config import CharacterTokenizer
 
 END = "<|end|>"
 
 
 def character_tokenizer(config: CharacterTokenizer) -> PreTrainedTokenizerFast:
-    """Make a lossless tokenizer: bytes, the configured words and numbers, and one end-of-sequence token."""
-    bytes_by_code = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(sorted(bytes_by_code))}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    """Make a lossless tokenizer: bytes, the configured words and numbers, and one end-of-sequence token.
+
+    The end-of-sequence token has no text: `<|end|>` in a text is seven characters like any others.
+    """
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    vocabulary = {letter: index for index, letter in enumerate(sorted(byte_level.alphabet()))}
+    words = dict.fromkeys([*config.words, *(str(number) for number in range(10, config.numbers))])
+    merges: list[tuple[str, str]] = []
+    for word in [word for word in words if word in vocabulary]:
+        # The vocabulary's letters stand for bytes; one beyond ASCII for another than its own. As a word it is the
+        # merge of its two bytes: an added token of that name would be the byte's.
+        del words[word]
+        if not word.isascii():
+            ((letters, _),) = byte_level.pre_tokenize_str(word)
+            merges.append((letters[0], letters[1]))
+            vocabulary[letters] = len(vocabulary)
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    tokenizer.pre_tokenizer = byte_level
     tokenizer.decoder = decoders.ByteLevel()
-    whole = [*config.words, *(str(number) for number in range(10, config.numbers))]
-    tokenizer.add_tokens([AddedToken(word, normalized=False) for word in dict.fromkeys(whole)])
+    tokenizer.add_tokens([AddedToken(word, normalized=False) for word in words])
     tokenizer.add_special_tokens([AddedToken(END, normalized=False, special=True)])
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token=END, pad_token=END, clean_up_tokenization_spaces=False
+        tokenizer_object=tokenizer,
+        eos_token=END,
+        pad_token=END,
+        clean_up_tokenization_spaces=False,
+        split_special_tokens=True,
     )
 
 
 class Pieces:
-    """The text that each token adds.
+    """The tokens of a step's text, and the text that each token adds.
 
     A byte-level vocabulary is concatenative: a token's bytes do not depend on its neighbours, only a character cut
-    into several tokens shows when its last byte has come. Other vocabularies are decoded prefix by prefix.
+    into several tokens shows when its last byte has come. Other vocabularies are decoded prefix by prefix, and read a
+    step as what it is, the middle of a text: SentencePiece and its like treat the beginning of a text otherwise.
+
+    Raises:
+        TokenizerError: The tokenizer does not give back the text it is given.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -41,33 +63,75 @@ class Pieces:
             tokenizer.backend_tokenizer.decoder, decoders.ByteLevel
         ):
             self._bytes = _token_bytes(tokenizer)
+        # Some put a space before what they encode, and take it away again from what they decode.
+        probe = "1 + 2"
+        self._in_place = self._bytes is None or "".join(self.split(self._ids(probe))) != probe
+        if self._in_place:
+            self.encode("1 + 2 = 3\n (ab, c)  x\n\ny\n")
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Return the tokens of a step's text.
+
+        Raises:
+            TokenizerError: They do not give the text back.
+        """
+        return self._encode_in_place(text) if self._in_place else self._ids(text)
+
+    def _encode_in_place(self, text: str) -> tuple[int, ...]:
+        """Encode the text after an anchor, and leave the anchor's tokens out."""
+        back = ""
+        for anchor in ("\n", _ANCHOR):
+            before, whole = self._ids(anchor), self._ids(anchor + text)
+            # Where the anchor has grown together with the text, another is tried.
+            if whole[: len(before)] == before:
+                ids = whole[len(before) :]
+                back = "".join(self.split(ids))
+                if back == text:
+                    return ids
+        raise TokenizerError(
+            f"the tokenizer does not keep text as it is: {text!r} comes back as {back!r}. Steps are cut and judged by "
+            "their text: take a model whose tokenizer keeps every character, spaces and line breaks among them"
+        )
 
     def decoder(self) -> PieceDecoder:
         """Return a decoder for one sequence, to be fed its tokens in order."""
-        return _ByteDecoder(self._bytes) if self._bytes is not None else PieceDecoder(self._tokenizer)
+        if self._bytes is not None:
+            return _ByteDecoder(self._bytes)
+        return PieceDecoder(self._tokenizer, after=self._ids(_ANCHOR))
 
     def split(self, ids: Sequence[int]) -> list[str]:
         """Return the text each token of a sequence adds."""
         decoder = self.decoder()
         return [decoder.add(token) for token in ids]
 
+    def _ids(self, text: str) -> tuple[int, ...]:
+        return tuple(self._tokenizer(text, add_special_tokens=False).input_ids)
+
+
+_ANCHOR = "a"
+"""What a sequence is decoded after: a whole character that takes no space with it."""
+
 
 class PieceDecoder:
     """Decodes one sequence token by token, holding back a character until it is complete."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, after: Sequence[int]) -> None:
         self._tokenizer = tokenizer
-        self._ids: list[int] = []
-        self._text = ""
+        self._ids = list(after)
+        self._text = self._decode()
 
     def add(self, token: int) -> str:
         """Return the text this token adds; special tokens add none."""
         self._ids.append(token)
-        text: str = self._tokenizer.decode(self._ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        text = self._decode()
         if text.endswith("\N{REPLACEMENT CHARACTER}"):
             return ""
         added, self._text = text[len(self._text) :], text
         return added
+
+    def _decode(self) -> str:
+        text: str = self._tokenizer.decode(self._ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
 
 
 class _ByteDecoder(PieceDecoder):
@@ -76,7 +140,8 @@ class _ByteDecoder(PieceDecoder):
         self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def add(self, token: int) -> str:
-        return self._utf8.decode(self._token_bytes[token])
+        # A model may hold more rows than its tokenizer has tokens; those have no text.
+        return self._utf8.decode(self._token_bytes[token]) if token < len(self._token_bytes) else ""
 
 
 def _token_bytes(tokenizer: PreTrainedTokenizerBase) -> list[bytes]:
@@ -85,7 +150,7 @@ def _token_bytes(tokenizer: PreTrainedTokenizerBase) -> list[bytes]:
     alphabet = {chr(byte): byte for byte in printable}
     alphabet |= {chr(256 + i): byte for i, byte in enumerate(b for b in range(256) if b not in set(printable))}
     added = tokenizer.added_tokens_decoder
-    special = set(tokenizer.all_special_ids)
+    special = {*tokenizer.all_special_ids, *(i for i, token in added.items() if token.special)}
     tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
     return [
         b"" if i in special else token.encode() if i in added else bytes(alphabet[character] for character in token)

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from trellis import LearnedReward, Rollout, TrainablePolicy, Trajectory
 from trellis.errors import CheckpointError, NotFittedError
-from trellis.nn import TokenBatch, guarded_step, learning_rate, load_optimizer_tensors, optimizer_tensors
+from trellis.nn import TokenBatch, guarded_step, learning_rate, load_optimizer_tensors, optimizer_tensors, seeded
 from trellis_airl.config import AIRLConfig
 from trellis_airl.discriminator import Discriminator, Judged, loss
 
@@ -44,6 +44,7 @@ class AIRL(LearnedReward):
         self._done = 0
         self._skipped = 0
         self._num_updates: int | None = None
+        self._seed = policy.seed
 
     def update(self, traces: Sequence[Trajectory], rollouts: Sequence[Rollout]) -> Mapping[str, float]:
         """Make `updates_per_round` gradient steps: experts against the policy's rollouts.
@@ -66,7 +67,8 @@ class AIRL(LearnedReward):
         policy_mask_BS = batch.step_mask_BS & ~is_given.to(batch.step_mask_BS.device)[:, None]
         learner.net.train()
         for _ in range(c.updates_per_round):
-            logit_BS = learner.net(batch, log_pi_BS).logit_BS
+            with seeded(self._seed, self._done):
+                logit_BS = learner.net(batch, log_pi_BS).logit_BS
             expert, policy = logit_BS[expert_mask_BS], logit_BS[policy_mask_BS]
             bce = loss(expert, policy, label_smoothing=c.label_smoothing)
             norm = guarded_step(
@@ -111,8 +113,9 @@ class AIRL(LearnedReward):
         ]
 
     def reset(self, *, seed: int, num_updates: int | None = None) -> None:
-        """Forget everything; the next update copies the policy's present weights. Nothing here is drawn at random."""
-        self._learner, self._done, self._skipped, self._num_updates = None, 0, 0, num_updates
+        """Forget everything; the next update copies the policy's present weights. Dropout alone is drawn at random."""
+        self._learner, self._done, self._skipped = None, 0, 0
+        self._num_updates, self._seed = num_updates, seed
 
     def save(self, directory: Path) -> None:
         """Write the discriminator, AdamW's moments and the number of updates made."""
@@ -120,7 +123,7 @@ class AIRL(LearnedReward):
         if self._learner is not None:
             tensors |= {f"net.{k}": v.clone() for k, v in self._learner.net.state_dict().items()}
             tensors |= {f"adamw.{k}": v for k, v in optimizer_tensors(self._learner.adamw).items()}
-        values = {"done": str(self._done), "num_updates": str(self._num_updates or 0)}
+        values = {"done": str(self._done), "num_updates": str(self._num_updates or 0), "seed": str(self._seed)}
         save_file({k: v.contiguous() for k, v in tensors.items()}, directory / "airl.safetensors", metadata=values)
 
     def load(self, directory: Path) -> None:
@@ -136,6 +139,7 @@ class AIRL(LearnedReward):
         except (OSError, RuntimeError, KeyError, SafetensorError) as error:
             raise CheckpointError(f"{path} does not fit this reward: {error}", path=path) from error
         self._done, self._num_updates = int(values["done"]), int(values["num_updates"]) or None
+        self._seed = int(values["seed"])
 
     def _begin(self) -> _Learner:
         """Return the learner, made from the policy's present weights when there is none yet."""

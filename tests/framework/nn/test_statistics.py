@@ -1,0 +1,52 @@
+"""Log-probabilities of tokens, and means under a mask."""
+
+import math
+
+import pytest
+import torch
+
+from trellis.nn import masked_mean, token_log_probs
+
+
+def test_token_log_probs_are_the_log_softmax_at_the_token_before():
+    torch.manual_seed(0)
+    logits, ids = torch.randn(3, 7, 11) * 5, torch.randint(11, (3, 7))
+    got = token_log_probs(logits, ids)
+    expected = logits.log_softmax(-1)
+    for row in range(3):
+        assert got[row, 0] == 0
+        for t in range(1, 7):
+            assert got[row, t].item() == pytest.approx(expected[row, t - 1, ids[row, t]].item(), abs=1e-5)
+
+
+def test_token_log_probs_of_half_precision_are_taken_in_float32():
+    logits, ids = torch.randn(1, 4, 300, dtype=torch.bfloat16), torch.randint(300, (1, 4))
+    got = token_log_probs(logits, ids)
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, token_log_probs(logits.float(), ids))
+
+
+def test_token_log_probs_of_one_token_are_0():
+    assert token_log_probs(torch.randn(2, 1, 5), torch.zeros(2, 1, dtype=torch.int64)).tolist() == [[0.0], [0.0]]
+
+
+def test_masked_mean_counts_what_the_mask_holds():
+    values, mask = torch.tensor([1.0, 2.0, 30.0]), torch.tensor([True, True, False])
+    assert masked_mean(values, mask).item() == 1.5
+
+
+def test_masked_mean_under_an_empty_mask_is_0_with_a_gradient_of_0():
+    values = torch.tensor([1.0, 2.0], requires_grad=True)
+    mean = masked_mean(values, torch.zeros(2, dtype=torch.bool))
+    mean.backward()
+    assert mean.item() == 0
+    assert values.grad.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_the_mask_leaves_out_may_be_anything(value):
+    values, mask = torch.tensor([1.0, value], requires_grad=True), torch.tensor([True, False])
+    mean = masked_mean(values, mask)
+    mean.backward()
+    assert mean.item() == 1.0
+    assert values.grad.tolist() == [1.0, 0.0]
