@@ -48,11 +48,11 @@ def from_scratch(config: TransformersConfig, tokenizer: PreTrainedTokenizerBase)
     filled = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, **ids}
     try:
         architecture = _architecture(init, filled)
-        with torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed or 0)
             model = _attends(AutoModelForCausalLM.from_config(architecture))
-        # Some values that do not go together show only when a token is read.
-        model(torch.zeros(1, 1, dtype=torch.int64))
+            # Some values that do not go together show only when a token is read.
+            model(torch.zeros(1, 1, dtype=torch.int64))
     # Whatever transformers says of values that do not go together; it has no error of its own for that.
     except (StrictDataclassError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         what = f"transformers cannot make this {init['model_type']}: {error}"

@@ -131,12 +131,26 @@ class TransformersPolicy(TrainablePolicy):
         self.tokenizer.save_pretrained(directory)
 
     def load(self, directory: Path) -> None:
-        """Take the weights written by `save`."""
+        """Take the weights written by `save`.
+
+        Raises:
+            CheckpointError: There are none, or they are of another model; the present weights are kept.
+        """
         try:
-            saved = AutoModelForCausalLM.from_pretrained(directory, dtype=self.module.dtype, local_files_only=True)
-            self.module.load_state_dict(saved.state_dict())
+            saved = AutoModelForCausalLM.from_pretrained(
+                directory, dtype=self.module.dtype, local_files_only=True
+            ).state_dict()
         except (OSError, RuntimeError, ValueError, SafetensorError) as error:
             raise CheckpointError(f"{directory} holds no weights for this policy: {error}", path=directory) from error
+        shapes, here = ({name: list(t.shape) for name, t in d.items()} for d in (saved, self.module.state_dict()))
+        if shapes != here:
+            name = next(name for name in [*here, *shapes] if shapes.get(name) != here.get(name))
+            raise CheckpointError(
+                f"{directory} holds no weights for this policy: '{name}' has the shape {shapes.get(name)} there and "
+                f"{here.get(name)} here. Make the policy with the `init` and `tokenizer` it was saved with",
+                path=directory,
+            )
+        self.module.load_state_dict(saved)
 
     def _tokenize(self, text: str, prompt: bool) -> tuple[int, ...]:
         if not prompt:
