@@ -2,13 +2,23 @@ import json
 
 import pytest
 
-from trellis import LearnedReward, State, build
+from trellis import LearnedReward, Policy, State, build
 from trellis.errors import NotFittedError, RunError
 from trellis.run.context import Context
 from trellis.run.directory import RunDirectory
 from trellis.run.stages.config import FitRewardConfig
 from trellis.run.stages.fit_reward import FitReward
 from trellis.types import Outcome, Problem, Rollout, Step, Trajectory
+
+
+class Present(Policy):
+    """Finds every step as probable as it was."""
+
+    def sample(self, requests):
+        raise AssertionError("fitting samples nothing")
+
+    def log_probs(self, trajectories):
+        return list(trajectories)
 
 
 class Judge(LearnedReward):
@@ -65,7 +75,7 @@ def context(tmp_path):
 
 def fit(reward, **settings):
     config = FitRewardConfig(**{"steps": 3, "fits": 3, "batch_size": 6, "holdout": 0.5, **settings})
-    return FitReward(config, reward=reward, policy=None, task=Problems())
+    return FitReward(config, reward=reward, policy=Present(), task=Problems())
 
 
 @pytest.mark.parametrize("skill", [(0.2, 1.0, 0.5), (1.0, 0.0, 0.5), (0.0, 0.5, 1.0)])
