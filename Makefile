@@ -33,7 +33,7 @@ quick: $(READY)  ## everything but what takes minutes
 
 bench: $(READY)  ## what benchmarks/ measures, with the results written beside
 	$(BIN)/python benchmarks/startup.py
-	$(BIN)/python benchmarks/prefix_cache.py
+	$(BIN)/python benchmarks/search_throughput.py
 
 docs: $(READY)  ## the generated parts of docs/
 	$(BIN)/python docs/generate.py

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from trellis.component import Component, Config, Kind, Need, load
 from trellis.contracts import (
     DatabaseBackend,
     Execution,
@@ -30,7 +30,6 @@ from trellis.contracts import (
     TrainablePolicy,
 )
 from trellis.errors import TrellisError
-from trellis.hooks import hookimpl
 from trellis.types import (
     Budget,
     Candidate,
@@ -46,17 +45,24 @@ from trellis.types import (
 )
 
 if TYPE_CHECKING:
+    from trellis.component import Component, Config, Kind, Need
+    from trellis.hooks import hookimpl
     from trellis.plugins import build
     from trellis.run.evaluate import evaluate
-    from trellis.run.pipeline import Run, run
+    from trellis.run.pipeline import Run, run_pipeline
     from trellis.spec import load_pipeline
 
 _LAZY = {
-    "Run": "trellis.run.pipeline:Run",
-    "build": "trellis.plugins:build",
-    "evaluate": "trellis.run.evaluate:evaluate",
-    "load_pipeline": "trellis.spec:load_pipeline",
-    "run": "trellis.run.pipeline:run",
+    "Component": "trellis.component",
+    "Config": "trellis.component",
+    "Kind": "trellis.component",
+    "Need": "trellis.component",
+    "Run": "trellis.run.pipeline",
+    "build": "trellis.plugins",
+    "evaluate": "trellis.run.evaluate",
+    "hookimpl": "trellis.hooks",
+    "load_pipeline": "trellis.spec",
+    "run_pipeline": "trellis.run.pipeline",
 }
 
 __all__ = [
@@ -103,14 +109,15 @@ __all__ = [
     "evaluate",
     "hookimpl",
     "load_pipeline",
-    "run",
+    "run_pipeline",
 ]
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Import the parts that stand above the contracts when they are first used."""
-    if name in _LAZY:
-        return load(_LAZY[name])
-    raise AttributeError(f"module 'trellis' has no attribute '{name}'")
+    """Import what brings pydantic, pluggy or the upper floors when it is first used."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'trellis' has no attribute '{name}'")
+    value = globals()[name] = getattr(importlib.import_module(_LAZY[name]), name)
+    return value

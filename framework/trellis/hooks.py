@@ -163,7 +163,7 @@ class TrellisSpecs:
             def train(self, *, policy, task, reward=None, seed=0):
                 while self.done < self.config.steps:
                     for parameter in policy.module.parameters():
-                        parameter.data += self.config.scale * parameter.data
+                        parameter.detach().mul_(1 + self.config.scale)
                     self.done += 1
                     yield TrainStep(self.done, {"scale": self.config.scale})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -21,29 +22,39 @@ def run(
         bool, typer.Option("--resume", help="Go on with the run in --out, or with the latest of this name.")
     ] = False,
     no_local_plugins: NoLocalPlugins = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Show nothing but errors and the final table.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Show no progress, only the final tables and where the run lies.")
+    ] = False,
 ) -> None:
     """Run a pipeline, or go on with one that was stopped. Ctrl-C finishes the step and saves."""
     from rich.console import Console
 
     from trellis.report.table import results_table
-    from trellis.run.pipeline import run as run_pipeline
+    from trellis.run.pipeline import run_pipeline
     from trellis.spec import load_pipeline
 
     loaded = load_pipeline(
         pipeline, overrides=set_ or (), seed=seed, device=device, allow_local_plugins=not no_local_plugins
     )
     warn_of_failures(loaded.registry)
-    console = Console(soft_wrap=True)
-    done = run_pipeline(loaded, out=out, resume=resume, console=None if quiet else console)
+    console = Console()
+    # A table that is cut to fit says nothing: a narrow terminal wraps its lines instead.
+    tables = Console(width=max(200, console.width))
+    try:
+        done = run_pipeline(loaded, out=out, resume=resume, console=None if quiet else console)
+    except KeyboardInterrupt as interrupt:
+        typer.echo("\n".join(["stopped at once", *getattr(interrupt, "__notes__", [])]), err=True)
+        raise
     for name, stage in done.results.stages.items():
         if stage.rows:
-            console.print(results_table(f"{loaded.name}: {name}", stage.rows))
+            tables.print(results_table(f"{loaded.name}: {name}", stage.rows))
     if done.interrupted:
-        options = "".join(f" --set {item}" for item in set_ or ())
-        options += f" --seed {seed}" if seed is not None else ""
-        options += f" --device {device}" if device is not None else ""
-        typer.echo(f"stopped and saved; go on with: trellis run {pipeline}{options} --out {done.path} --resume")
+        words = ["trellis", "run", str(pipeline)]
+        words += [word for item in set_ or () for word in ("--set", item)]
+        words += [] if seed is None else ["--seed", str(seed)]
+        words += [] if device is None else ["--device", device]
+        words += ["--no-local-plugins"] if no_local_plugins else []
+        typer.echo(f"stopped and saved; go on with: {shlex.join([*words, '--out', str(done.path), '--resume'])}")
         raise typer.Exit(130)
     typer.echo(f"the run lies in {done.path}")
 

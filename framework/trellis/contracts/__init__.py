@@ -1,6 +1,9 @@
 """The contracts: one abstract interface per file, the pages a plugin author reads."""
 
-from trellis.component import Kind
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from trellis.contracts.aggregation import Aggregate, aggregate
 from trellis.contracts.database import DatabaseBackend, Execution
 from trellis.contracts.executor import Executor, ItemResult
@@ -12,6 +15,9 @@ from trellis.contracts.search import Extend, Score, SearchAlgorithm, SearchProce
 from trellis.contracts.stage import Stage, StageContext, StageStep
 from trellis.contracts.store import Match, Record, RetrievalStore
 from trellis.contracts.task import Task
+
+if TYPE_CHECKING:
+    from trellis.component import Kind
 
 CONTRACTS: dict[Kind, type] = {
     "task": Task,

@@ -39,11 +39,15 @@ class PolicyOptimizer(ABC):
     def num_steps(self) -> int:
         """How many steps `train` yields in all."""
 
+    def check(self, *, task: Task, reward: RewardModel | None) -> None:
+        """Raise CapabilityError if `train` cannot work with these. Called before anything runs."""
+        return None
+
     @abstractmethod
     def train(
         self, *, policy: TrainablePolicy, task: Task, reward: RewardModel | None = None, seed: int = 0
     ) -> Iterator[TrainStep]:
-        """Train, yielding after each step, from the step after the restored one.
+        """Train, yielding after each step: from the first, or from the step after the one just restored.
 
         A learned reward is updated by the optimizer, in the order its algorithm states.
 

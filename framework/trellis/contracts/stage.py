@@ -40,6 +40,9 @@ class StageContext(Protocol):
     def directory(self) -> Path:
         """Where the stage may write files of its own; made when asked for."""
 
+    def progress(self, done: int, total: int) -> None:
+        """Show how far the present step is, where a step takes long."""
+
     def name_of(self, component: object) -> str:
         """Return the name a component has in the pipeline."""
 

@@ -64,10 +64,12 @@ class Task(ABC):
 
     def start(self, problem: Problem, prompt: str | None = None) -> Trajectory:
         """Return the empty trajectory of a problem; its prompt is the problem's text unless another is given."""
-        return Trajectory(problem=problem, prompt=prompt or problem.text + self.separator)
+        return Trajectory(problem=problem, prompt=problem.text + self.separator if prompt is None else prompt)
 
     def extend(self, prefix: Trajectory, completion: Completion) -> Trajectory:
         """Append a completion to an open trajectory: cut into steps, each token in the step where its text begins.
+
+        No step is without tokens: where one token holds the separator and all of the next step, the two are one step.
 
         Raises:
             ContractError: The prefix is finished or was cut short.
@@ -101,8 +103,8 @@ def _cut(
         while last < len(ids) and (token_begin < text_end or not pieces[last]):
             token_begin += len(pieces[last])
             last += 1
-        if last == first:
-            # A token that goes on past a separator ("\n\n") leaves the next text none of its own: it is one step.
+        if first == last and steps:
+            # A token that runs over the separator: encoding what it left of a step would repeat that token.
             steps[-1] = replace(steps[-1], text=steps[-1].text + text)
         else:
             steps.append(Step(text, ids[first:last], log_probs[first:last]))

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from trellis.errors import NumericsError
+from trellis.errors import CapabilityError, NumericsError
 
 Schedule = Literal["constant", "linear", "cosine"]
 
@@ -18,7 +18,7 @@ Schedule = Literal["constant", "linear", "cosine"]
 def learning_rate(
     step: int, num_steps: int, *, peak: float, final: float, schedule: Schedule, warmup: int = 0
 ) -> float:
-    """Return the learning rate of a step: linear warm-up to `peak`, then down to `final` at the last step and after.
+    """Return the learning rate of a step: linear warm-up to `peak`, then down to `final` at the last step and after it.
 
     Args:
         step: From 0.
@@ -61,12 +61,16 @@ def guarded_step(
 
     Raises:
         NumericsError: The loss or the gradient's norm is NaN or infinite.
+        CapabilityError: The weights are in half precision.
     """
     if not torch.isfinite(loss):
         raise NumericsError("the loss", step=step, problems=problems)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    if half := next((p.dtype for p in parameters if p.dtype in (torch.float16, torch.bfloat16)), None):
+        mend = "most of a step's change would round to nothing: load the model with `dtype: float32` to train it"
+        raise CapabilityError("training", capability=f"use for weights in {half}", mend=f"{mend}.")
     norm = torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
     if not torch.isfinite(norm):
         optimizer.zero_grad(set_to_none=True)

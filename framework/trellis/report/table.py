@@ -12,10 +12,11 @@ from trellis.run.results import Row
 
 def results_table(title: str, rows: Sequence[Row]) -> Table:
     """Return a table with one line per row, the best accuracy of each policy in bold."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, collapse_padding=True)
     for name in ("policy", "search", "reward", "aggregate"):
         table.add_column(name, no_wrap=True)
-    for name in ("accuracy ± 95% CI", "tokens/problem", "seconds"):
+    # On two lines the whole table fits into 80 columns.
+    for name in ("accuracy\n± 95% CI", "tokens/\nproblem", "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
     best = {row.policy: max(r.accuracy for r in rows if r.policy == row.policy) for row in rows}
     for place, row in enumerate(rows):

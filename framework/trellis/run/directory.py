@@ -15,17 +15,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from trellis.contracts import State
 from trellis.errors import CheckpointError, RunDirectoryError
-from trellis.run.files import append_line, read_lines, rename_directory, write_atomic
+from trellis.run.difference import differences
+from trellis.run.files import append_line, read_lines, rename_directory, sync, write_atomic
 from trellis.run.records import rollout_from_json, rollout_to_json
-from trellis.run.results import Results
+from trellis.run.results import Results, StageResults
 from trellis.types import Rollout
 
 
@@ -48,12 +50,14 @@ class Progress:
         stage: The stage that was under way at the last checkpoint.
         step: Its steps done at that checkpoint.
         checkpoint: The checkpoint's directory name.
+        rows: How many rows it had measured by then.
     """
 
     completed: list[str] = field(default_factory=list)
     stage: str | None = None
     step: int = 0
     checkpoint: str | None = None
+    rows: int = 0
 
 
 class RunDirectory:
@@ -63,16 +67,21 @@ class RunDirectory:
         self.path = path
         self._secrets = secrets
 
-    def create(self, *, resolved: str, plugins: Mapping[str, Any]) -> None:
-        """Begin a new run.
+    @property
+    def holds_run(self) -> bool:
+        """Whether a run was begun here: `state.json` is the last file that `create` writes."""
+        return (self.path / "state.json").exists()
 
-        Raises:
-            RunDirectoryError: There is something in the directory already.
-        """
+    def check_unused(self) -> None:
+        """Raise RunDirectoryError unless a run can begin here."""
+        if self.path.exists() and not self.path.is_dir():
+            raise RunDirectoryError(f"{self.path} is a file: choose another --out", path=self.path)
         if self.path.exists() and any(self.path.iterdir()):
-            raise RunDirectoryError(
-                f"{self.path} is not empty: resume the run in it with --resume, or choose another --out", path=self.path
-            )
+            why = "holds a run: go on with it by --resume" if self.holds_run else "is not empty: empty it"
+            raise RunDirectoryError(f"{self.path} {why}, or choose another --out", path=self.path)
+
+    def create(self, *, resolved: str, plugins: Mapping[str, Any]) -> None:
+        """Begin a new run."""
         for folder in ("checkpoints", "rollouts"):
             (self.path / folder).mkdir(parents=True, exist_ok=True)
         write_atomic(self.path / "resolved.yaml", resolved)
@@ -84,17 +93,22 @@ class RunDirectory:
 
         Raises:
             RunDirectoryError: There is no run here, or it is of another pipeline.
+            CheckpointError: A checkpoint that is needed is missing.
         """
-        known = self.path / "resolved.yaml"
-        if not known.exists() or not (self.path / "state.json").exists():
-            raise RunDirectoryError(f"{self.path} holds no run to resume: start one without --resume", path=self.path)
-        if known.read_text(encoding="utf-8") != resolved:
+        if not self.holds_run:
             raise RunDirectoryError(
-                f"the pipeline differs from {known}, which the run was started with: compare it with `trellis fill`, "
-                "and resume with the same file, --set and --seed, or start a new run",
+                f"{self.path} holds no run to resume: start one without --resume, in an empty directory", path=self.path
+            )
+        known = self.path / "resolved.yaml"
+        if (before := known.read_text(encoding="utf-8")) != resolved:
+            lines = "".join(f"\n  {line}" for line in differences(before, resolved))
+            raise RunDirectoryError(
+                f"the pipeline differs from {known}, which the run was started with:{lines}\n"
+                "Resume with the same file, --set, --seed and --device, or start a new run in another directory",
                 path=self.path,
             )
         progress = self.progress()
+        self.checkpoints(progress)
         self._forget_after(progress)
         return progress
 
@@ -103,24 +117,40 @@ class RunDirectory:
         return Progress(**json.loads((self.path / "state.json").read_text(encoding="utf-8")))
 
     def write_progress(self, progress: Progress) -> None:
-        """Make a point to which the run can be resumed."""
+        """Make a point to which the run can be resumed: all that was written up to it is on the disk first."""
+        for path in (self.path / "metrics.jsonl", *(self.path / "rollouts").glob("*.jsonl")):
+            if path.exists():
+                sync(path)
         write_atomic(self.path / "state.json", json.dumps(asdict(progress), indent=2) + "\n")
+
+    def checkpoints(self, progress: Progress) -> list[str]:
+        """Return the names of the checkpoints that a run's state is made of, oldest first.
+
+        Raises:
+            CheckpointError: One is missing.
+        """
+        names = [*progress.completed, *([progress.checkpoint] if progress.checkpoint else [])]
+        for name in names:
+            path = self.path / "checkpoints" / name
+            if not path.exists():
+                raise CheckpointError(
+                    f"the checkpoint {path} is missing: put it back, or start a new run in another directory", path=path
+                )
+        return names
 
     def event(self, name: str, /, **fields: Any) -> None:
         """Note that something happened."""
-        record = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": name, **fields}
-        text = json.dumps(record, ensure_ascii=False)
-        for secret in self._secrets:
-            text = text.replace(secret, "[secret]")
-        append_line(self.path / "events.jsonl", json.loads(text))
+        time = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._append("events.jsonl", {"time": time, "event": name, **fields})
 
     def metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """Append one step's metrics."""
-        append_line(self.path / "metrics.jsonl", {"stage": stage, "step": step, **values})
+        self._append("metrics.jsonl", {"stage": stage, "step": step, **values})
 
     def write_results(self, results: Results) -> None:
         """Write `results.json`."""
-        write_atomic(self.path / "results.json", results.model_dump_json(indent=2) + "\n")
+        record = self._without_secrets(results.model_dump(mode="json"))
+        write_atomic(self.path / "results.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
     def results(self) -> Results:
         """Read `results.json`."""
@@ -131,7 +161,7 @@ class RunDirectory:
         """Append what a step sampled."""
         if rollouts:
             record = {"step": step, "rollouts": [rollout_to_json(rollout) for rollout in rollouts]}
-            append_line(self.path / "rollouts" / f"{stage}.jsonl", record)
+            self._append(f"rollouts/{stage}.jsonl", record)
 
     def rollouts(self, stage: str) -> Iterator[Rollout]:
         """Yield what a stage sampled."""
@@ -160,8 +190,6 @@ class RunDirectory:
         from safetensors.torch import load_file
 
         path = self.path / "checkpoints" / name
-        if not path.exists():
-            raise CheckpointError(f"the checkpoint {path} is missing", path=path)
         values = json.loads((path / "stage.json").read_text(encoding="utf-8"))
         return State(load_file(path / "stage.safetensors"), values)
 
@@ -186,14 +214,39 @@ class RunDirectory:
 
         _filter(self.path / "metrics.jsonl", lambda record: keep(record, record["stage"]))
         for path in (self.path / "rollouts").glob("*.jsonl"):
-            _filter(path, lambda record, stage=path.stem: keep(record, stage))
-        wanted = {*progress.completed, progress.checkpoint}
+            _filter(path, partial(keep, stage=path.stem))
+        # Events are history and stay; only a last line that was cut goes, for another is about to follow it.
+        _filter(self.path / "events.jsonl", lambda record: True)
+        stages = self.results().stages
+        kept = {name: stage for name, stage in stages.items() if name in progress.completed}
+        if progress.stage in stages:
+            kept[progress.stage] = StageResults(rows=stages[progress.stage].rows[: progress.rows])
+        if kept != stages:
+            self.write_results(Results(stages=kept))
+        wanted = set(self.checkpoints(progress))
         for path in (self.path / "checkpoints").iterdir():
             if path.name not in wanted:
                 shutil.rmtree(path)
 
+    def _append(self, name: str, record: Mapping[str, Any]) -> None:
+        append_line(self.path / name, self._without_secrets(record))
 
-def _filter(path: Path, wanted: Any) -> None:
+    def _without_secrets(self, value: Any) -> Any:
+        """Return JSON values with every secret in them blotted out."""
+        if not self._secrets:
+            return value
+        if isinstance(value, Mapping):
+            return {key: self._without_secrets(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._without_secrets(item) for item in value]
+        if isinstance(value, str):
+            # Longest first: one secret may be part of another.
+            for secret in sorted(self._secrets, key=len, reverse=True):
+                value = value.replace(secret, "[secret]")
+        return value
+
+
+def _filter(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
     if path.exists():
         kept = [json.dumps(record, ensure_ascii=False) + "\n" for record in read_lines(path) if wanted(record)]
         write_atomic(path, "".join(kept))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from trellis.contracts import Policy, RewardModel, SearchAlgorithm, Task
-from trellis.errors import CapabilityError
+from trellis.errors import CapabilityError, RunError
 from trellis.run.results import Row, wilson_interval
 from trellis.search import TreeWriter, run_searches
 from trellis.types import Budget, Split
@@ -23,9 +23,12 @@ def evaluate(
     num_problems: int | None = None,
     budget: Budget | None = None,
     max_tokens: int = 256,
+    max_steps: int = 64,
+    batch_problems: int = 256,
     seed: int = 0,
     policy_name: str = "policy",
     trees: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Row]:
     """Yield a row per search, and for searches that need a reward one per reward.
 
@@ -40,19 +43,29 @@ def evaluate(
         num_problems: How many, from the first; all of the split by default.
         budget: What a search may spend on one problem.
         max_tokens: At most so many tokens per completion.
+        max_steps: A trajectory of so many steps that is not finished is cut.
+        batch_problems: How many problems are searched at once.
         seed: Of the samples.
         policy_name: What the rows call the policy.
-        trees: A directory for the search trees, one file a row.
+        trees: A directory for the search trees, one file a row; a file of that name is replaced.
+        progress: Called with the problems done and the number of problems, within each row.
 
     Raises:
         CapabilityError: A search needs a reward and there is none.
+        RunError: The split holds no problems.
     """
     rewards = rewards or {}
     check_rewards(searches, rewards)
     problems = list(task.problems(split))[:num_problems]
+    if not problems:
+        raise RunError(f"there is nothing to evaluate on: the task's split '{split}' holds no problems")
     for search_name, search in searches.items():
         for reward_name, reward in rewards.items() if search.needs_reward else [(None, None)]:
             name = "-".join(part for part in (policy_name, search_name, reward_name) if part)
+            trace = trees / f"{name}.jsonl" if trees else None
+            if trace:
+                # What a run that was killed here left of this row is in the way.
+                trace.unlink(missing_ok=True)
             started = time.perf_counter()
             reports = list(
                 run_searches(
@@ -63,8 +76,11 @@ def evaluate(
                     reward=reward,
                     budget=budget or Budget(),
                     max_tokens=max_tokens,
+                    max_steps=max_steps,
+                    batch_problems=batch_problems,
                     seed=seed,
-                    trace=TreeWriter(trees / f"{name}.jsonl") if trees else None,
+                    progress=progress,
+                    trace=TreeWriter(trace) if trace else None,
                 )
             )
             correct = sum(report.outcome.correct for report in reports)

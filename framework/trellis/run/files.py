@@ -17,16 +17,16 @@ def write_atomic(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def rename_directory(source: Path, target: Path) -> None:
     """Give a finished directory its name, after everything in it has reached the disk."""
     for path in sorted(source.rglob("*")):
-        _sync(path)
-    _sync(source)
+        sync(path)
+    sync(source)
     source.replace(target)
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def append_line(path: Path, record: Mapping[str, Any]) -> None:
@@ -45,7 +45,8 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or a directory's list of names, has reached the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

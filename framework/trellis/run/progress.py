@@ -9,6 +9,7 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 SHOWN = ("accuracy", "loss", "reward/loss", "tokens", "held_out_auc", "entropy")
 """The metrics worth a place on the line, most telling first."""
@@ -26,12 +27,13 @@ class ProgressLine:
         if console is not None and console.is_terminal:
             columns = (
                 TextColumn("{task.description}"),
-                BarColumn(),
+                BarColumn(bar_width=20),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
-                TextColumn("{task.fields[metrics]}"),
+                # What is left of the line: here it is cut where it is too long.
+                TextColumn("{task.fields[metrics]}", table_column=Column(ratio=1, no_wrap=True)),
             )
-            self._bar = Progress(*columns, console=console, transient=True)
+            self._bar = Progress(*columns, console=console, transient=True, expand=True)
 
     def __enter__(self) -> Self:
         if self._bar is not None:
@@ -61,7 +63,15 @@ class ProgressLine:
             step == num_steps or self._last == 0.0 or time.monotonic() - self._last >= self._every_s
         ):
             self._last = time.monotonic()
-            self.say(f"{stage} {step}/{num_steps} {shown}")
+            self.say(f"{stage} {step}/{num_steps} {shown}".rstrip())
+
+    def within(self, stage: str, done: int, total: int) -> None:
+        """The present step is so far."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, metrics=f"{done}/{total}")
+        elif self._console is not None and done < total and time.monotonic() - self._last >= self._every_s:
+            self._last = time.monotonic()
+            self.say(f"{stage} … {done}/{total}")
 
     def say(self, text: str) -> None:
         """Print a line of its own."""

@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, json_schema_serialization_defaults_required=True
+    )
 
 
 class Row(_Model):
@@ -53,7 +55,7 @@ class Results(_Model):
 
 def results_schema() -> dict[str, Any]:
     """Return the JSON Schema of `results.json`."""
-    return Results.model_json_schema()
+    return Results.model_json_schema(mode="serialization")
 
 
 def wilson_interval(correct: int, count: int) -> tuple[float, float]:
@@ -63,4 +65,7 @@ def wilson_interval(correct: int, count: int) -> tuple[float, float]:
     centre = share + z * z / (2 * count)
     half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
     scale = 1 + z * z / count
-    return (max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale))
+    # Rounding must not put an end that is exactly 0 or 1 beside the share itself.
+    low = 0.0 if correct == 0 else (centre - half) / scale
+    high = 1.0 if correct == count else (centre + half) / scale
+    return (low, high)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
 
 from trellis.contracts import RewardModel, SearchAlgorithm, Task
-from trellis.errors import RunError, UnknownComponentError
+from trellis.errors import NotFittedError, RunError, UnknownComponentError, did_you_mean
 from trellis.plugins import build
 from trellis.run.pipeline import Run
 from trellis.run.results import Row
 from trellis.run.stages.config import EvaluateConfig
 from trellis.search import SearchReport, run_searches
 from trellis.spec import StageSpec
-from trellis.types import Budget
+from trellis.types import Budget, Trajectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,9 @@ def solve(
 
     Raises:
         ProblemSyntaxError: The task cannot read the text.
-        UnknownComponentError: There is no such search, reward or stage.
-        RunError: The pipeline has no evaluate stage.
+        UnknownComponentError: There is no such search or reward.
+        NotFittedError: The search, or the caller, asks for a reward that has not learned anything yet.
+        RunError: The pipeline has no evaluate stage, or no such stage has ended.
     """
     stage, best = _best_row(run)
     config = stage.config
@@ -68,26 +71,19 @@ def solve(
     policy = run.components[policy_name]
     problem = task.parse(text)
 
+    searches, rewards = _of_kind(run, "search"), _of_kind(run, "reward")
     search_name = search or (best.search if best else _names(stage.needs.get("searches"))[0])
-    algorithm: SearchAlgorithm = (
-        run.components[search_name] if search_name in run.pipeline.components else build(search_name, kind="search")
-    )
-    rewards = [n for n, c in run.pipeline.components.items() if c.registered.kind == "reward"]
+    algorithm = searches[search_name] if search_name in searches else _installed(search_name, searches)
     if reward is not None and reward not in rewards:
-        raise UnknownComponentError(reward, kind="reward", choices=rewards)
+        raise UnknownComponentError(reward, kind="reward", choices=[*rewards])
     measured = best.reward if best and search in (None, best.search) else None
     reward_name = reward or measured or next(iter(_names(stage.needs.get("reward"))), None)
+    model: RewardModel | None = rewards[reward_name] if reward_name else None
 
-    completed = run.directory.progress().completed
-    if weights is not None and weights not in completed:
-        raise UnknownComponentError(weights, kind="completed stage", choices=completed)
     chosen = weights or (best.policy.partition("@")[2] if best and reward is None and search is None else "")
     if chosen:
-        path = run.directory.component_checkpoint(completed[: completed.index(chosen) + 1], policy_name)
-        if path is not None:
-            policy.load(path)
+        policy.load(_weights(run, policy_name, chosen))
 
-    model: RewardModel | None = run.components[reward_name] if reward_name else None
     (report,) = run_searches(
         [problem],
         search=algorithm,
@@ -96,6 +92,7 @@ def solve(
         reward=model,
         budget=Budget(**config.budget.model_dump()),
         max_tokens=config.max_tokens,
+        max_steps=config.max_steps,
         seed=seed,
     )
     found = report.result.best
@@ -104,7 +101,7 @@ def solve(
         policy=f"{policy_name}@{chosen}" if chosen else policy_name,
         search=search_name,
         reward=reward_name,
-        step_rewards=tuple(model.score([found])[0]) if model and found else (),
+        step_rewards=_step_rewards(model, found, required=reward is not None) if model and found else (),
     )
 
 
@@ -116,6 +113,40 @@ def _best_row(run: Run) -> tuple[StageSpec, Row | None]:
     results = run.results.stages.get(stages[-1].name)
     rows = results.rows if results else ()
     return stages[-1], max(rows, key=lambda row: row.accuracy, default=None)
+
+
+def _of_kind(run: Run, kind: str) -> dict[str, Any]:
+    specs = run.pipeline.components
+    return {name: component for name, component in run.components.items() if specs[name].registered.kind == kind}
+
+
+def _installed(search: str, known: Iterable[str]) -> SearchAlgorithm:
+    """Build a search that the pipeline does not have."""
+    try:
+        return cast(SearchAlgorithm, build(search, kind="search"))
+    except UnknownComponentError as error:
+        raise UnknownComponentError(search, kind="search", choices=[*known, *error.choices]) from None
+
+
+def _weights(run: Run, policy: str, stage: str) -> Path:
+    """Return where the policy was last saved when a stage ended."""
+    completed = run.directory.progress().completed
+    if stage not in completed:
+        raise RunError(f"no stage that has ended is named '{stage}'{did_you_mean(stage, completed)}")
+    path = run.directory.component_checkpoint(completed[: completed.index(stage) + 1], policy)
+    if path is None:
+        raise RunError(f"no stage up to '{stage}' trained '{policy}': leave `weights` out, or name a later stage")
+    return path
+
+
+def _step_rewards(model: RewardModel, trajectory: Trajectory, *, required: bool) -> tuple[float, ...]:
+    """Return the reward of each step; none, where a reward that nobody asked for has not learned anything yet."""
+    try:
+        return tuple(model.score([trajectory])[0])
+    except NotFittedError:
+        if required:
+            raise
+        return ()
 
 
 def _names(value: str | Sequence[str] | None) -> list[str]:

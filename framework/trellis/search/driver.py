@@ -71,7 +71,7 @@ def run_searches(
         search: How.
         policy: Writes the steps.
         task: Cuts completions into steps, and verifies.
-        reward: Answers `Score`; needed by searches with the capability "reward".
+        reward: Answers `Score`; needed by searches that say so (`needs_reward`).
         budget: What each problem may cost. Tokens are never overspent: a completion is cut where its share ends.
         max_tokens: New tokens of one continuation at most: of one step, or of one whole completion.
         max_steps: A trajectory with so many steps that is not finished is cut.

@@ -23,13 +23,15 @@ seed: 0 # all randomness derives from it
 components:
   task:
     use: countdown
-    with: {numbers: 4} # 3 to 6; more is harder
+    with: {numbers: 3} # to 6; more is harder
   policy:
     use: transformers
-    with: {init: tiny, tokenizer: characters} # a small model made here; `init` also takes a model's directory
+    with: # a small model made here; `model: DIRECTORY` takes one you have
+      init: tiny
+      tokenizer: {words: [" + ", " - ", " = ", " | left: ", " -> "], numbers: 64} # one token each; other text by character
   sft:
     use: sft # learns from correct traces
-    with: {steps: 200}
+    with: {steps: 300}
   verifier:
     use: verifier # knows what is correct: with it, best-of-n shows the most a reward could bring
     needs: {task: task}

@@ -39,7 +39,7 @@ class GRPOConfig(Config):
     """Probability ratios are clipped to [1 - clip, 1 + clip]."""
     kl_weight: float = Field(default=0.0, ge=0)
     """Weight of the KL divergence to the policy as it was at the stage's start."""
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=3e-4, gt=0)
     """AdamW's first learning rate; about 1e-6 for a pretrained model."""
     final_learning_rate: float = Field(default=1e-4, ge=0)
     """AdamW's last learning rate, reached linearly."""

@@ -6,9 +6,9 @@ step rewards into advantages, and make `epochs` steps on the clipped surrogate.
 Deviations from the paper, each deliberate:
 - The loss is the mean over all tokens of the batch (DAPO, https://arxiv.org/abs/2503.14476), not a mean of means.
 - No KL by default.
-- Outcome and process advantages are normalised each on its own and then summed (normalise, then sum): a sum of raw
-  rewards would let the one of larger scale decide.
-- Process rewards are centred, not divided by their standard deviation, unless asked.
+- Outcome and process advantages are normalised each on its own and then summed (normalise, then sum). Outcomes are
+  divided by their standard deviation within the group; process rewards are centred within the group and, unless
+  `process_scale: std` asks for it, not divided: dividing made a weak reward's noise as loud as a good one's signal.
 
 Shape suffixes: B rollouts, T tokens.
 """
@@ -64,13 +64,19 @@ class GRPO(PolicyOptimizer):
         """How many steps `train` yields in all."""
         return self.config.steps
 
+    def check(self, *, task: Task, reward: RewardModel | None) -> None:
+        """Raise CapabilityError if there is nothing to sample, or no reward for the process weight."""
+        if not task.problems("train"):
+            raise CapabilityError(type(task).__name__, capability="problems to train on", mend="grpo needs some.")
+        if self.config.process_weight > 0 and reward is None:
+            raise CapabilityError("grpo", capability="reward", mend="give the stage one, or set process_weight to 0.")
+
     def train(
         self, *, policy: TrainablePolicy, task: Task, reward: RewardModel | None = None, seed: int = 0
     ) -> Iterator[TrainStep]:
         """Train on the problems of the split "train"."""
         c = self.config
-        if c.process_weight > 0 and reward is None:
-            raise CapabilityError("grpo", capability="reward", mend="give the stage one, or set process_weight to 0.")
+        self.check(task=task, reward=reward)
         problems = task.problems("train")
         traces = _by_problem(task.traces("train")) if isinstance(reward, LearnedReward) else {}
         self._begin(policy)
@@ -107,13 +113,13 @@ class GRPO(PolicyOptimizer):
     def _begin(self, policy: TrainablePolicy) -> None:
         """Set up AdamW and, for KL, the reference policy: as they were saved, or new."""
         c = self.config
+        restored, self._restored = self._restored, None
+        self._done = int(restored.values["done"]) if restored else 0  # type: ignore[arg-type]
         self._adamw = torch.optim.AdamW(policy.module.parameters(), betas=(0.9, 0.98), weight_decay=c.weight_decay)
         self._reference = copy.deepcopy(policy.module).requires_grad_(False) if c.kl_weight > 0 else None
-        self._done = 0
-        if self._restored is None:
+        if restored is None:
             return
-        self._done = int(self._restored.values["done"])  # type: ignore[arg-type]
-        tensors = self._restored.tensors
+        tensors = restored.tensors
         load_optimizer_tensors(self._adamw, {k[6:]: v for k, v in tensors.items() if k.startswith("adamw.")})
         if self._reference is not None:
             self._reference.load_state_dict({k[10:]: v for k, v in tensors.items() if k.startswith("reference.")})

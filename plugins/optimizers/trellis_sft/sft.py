@@ -33,20 +33,23 @@ class SFT(PolicyOptimizer):
         """How many steps `train` yields in all."""
         return self.config.steps
 
+    def check(self, *, task: Task, reward: RewardModel | None) -> None:
+        """Raise CapabilityError if the task has no traces."""
+        if not task.traces("train"):
+            raise CapabilityError(type(task).__name__, capability="traces", mend="sft needs a task that has some.")
+
     def train(
         self, *, policy: TrainablePolicy, task: Task, reward: RewardModel | None = None, seed: int = 0
     ) -> Iterator[TrainStep]:
         """Train on the traces of the task's split "train"; a reward is not used."""
         c = self.config
+        self.check(task=task, reward=reward)
         traces = task.traces("train")
-        if not traces:
-            raise CapabilityError(type(task).__name__, capability="traces", mend="sft needs a task that has some.")
+        restored, self._restored = self._restored, None
+        self._done = int(restored.values["done"]) if restored else 0  # type: ignore[arg-type]
         adamw = torch.optim.AdamW(policy.module.parameters(), betas=c.betas, weight_decay=c.weight_decay)
-        self._done = 0
-        if self._restored is not None:
-            load_optimizer_tensors(adamw, self._restored.tensors)
-            self._done = int(self._restored.values["done"])  # type: ignore[arg-type]
-            self._restored = None
+        if restored:
+            load_optimizer_tensors(adamw, restored.tensors)
         self._adamw = adamw
         size = min(c.batch_size, len(traces))
         per_epoch = len(traces) // size

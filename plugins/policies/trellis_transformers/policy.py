@@ -59,6 +59,11 @@ class TransformersPolicy(TrainablePolicy):
                 f"the tokenizer of {config.model!r} has no end-of-sequence token: set `eos_token` in it"
             )
         self._end_id: int = end
+        # Instruct models end with more than one token: whatever generation would stop at ends a completion.
+        others = self.module.generation_config.eos_token_id
+        self._end_ids = frozenset({end, *((others,) if isinstance(others, int) else others or ())})
+        begin = self.tokenizer.bos_token_id
+        self._begin = (begin,) if begin is not None and self.tokenizer("a").input_ids[0] == begin else ()
         self._pad_id: int = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else end
         self._context: int = getattr(self.module.config, "max_position_embeddings", None) or sys.maxsize
         self._pieces = Pieces(self.tokenizer)
@@ -79,7 +84,7 @@ class TransformersPolicy(TrainablePolicy):
             sample_rows(
                 self.module,
                 batch,
-                end_ids=frozenset({self._end_id}),
+                end_ids=self._end_ids,
                 pad_id=self._pad_id,
                 cache=self._cache,
                 device=self.device,
@@ -148,7 +153,11 @@ class TransformersPolicy(TrainablePolicy):
         self.module.load_state_dict(saved)
 
     def _tokenize(self, text: str, prompt: bool) -> tuple[int, ...]:
-        return tuple(self.tokenizer(text).input_ids) if prompt else self._pieces.encode(text)
+        if not prompt:
+            return self._pieces.encode(text)
+        # A prompt is begun and never ended, whatever the tokenizer would put around a whole text.
+        ids = tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
+        return ids if ids[:1] == self._begin else self._begin + ids
 
     def _prompt(self, text: str) -> tuple[int, ...]:
         ids = self._tokens(text, True)

@@ -131,8 +131,11 @@ def _draw(logits_BV: torch.Tensor, rows: Sequence[Row], end_ids: frozenset[int])
     temperature_B = torch.tensor([row.temperature for row in rows], device=logits_BV.device)
     tokens_B = log_probs_BV.argmax(-1)
     if bool((temperature_B > 0).any()):
-        scaled_BV = (log_probs_BV / temperature_B.clamp(min=1e-6)[:, None]).softmax(-1, dtype=torch.float64)
-        uniform_B = torch.tensor([row.uniforms[len(row.ids)] for row in rows], device=logits_BV.device)
+        # Sums over a large vocabulary want double precision, which MPS does not have.
+        precision = torch.float32 if logits_BV.device.type == "mps" else torch.float64
+        scaled_BV = (log_probs_BV / temperature_B.clamp(min=1e-6)[:, None]).softmax(-1, dtype=precision)
+        uniforms = np.array([row.uniforms[len(row.ids)] if row.temperature > 0 else 0.0 for row in rows])
+        uniform_B = torch.from_numpy(uniforms).to(logits_BV.device, precision)
         total_BV = scaled_BV.cumsum(-1)
         drawn_B = (total_BV <= (uniform_B * total_BV[:, -1])[:, None]).sum(-1)
         tokens_B = torch.where(temperature_B > 0, drawn_B, tokens_B)

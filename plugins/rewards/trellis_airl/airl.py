@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from trellis import LearnedReward, Rollout, TrainablePolicy, Trajectory
-from trellis.errors import CapabilityError, CheckpointError, NotFittedError
+from trellis.errors import CheckpointError, NotFittedError
 from trellis.nn import TokenBatch, guarded_step, learning_rate, load_optimizer_tensors, optimizer_tensors, seeded
 from trellis_airl.config import AIRLConfig
 from trellis_airl.discriminator import Discriminator, Judged, loss
@@ -49,17 +49,13 @@ class AIRL(LearnedReward):
     def update(self, traces: Sequence[Trajectory], rollouts: Sequence[Rollout]) -> Mapping[str, float]:
         """Make `updates_per_round` gradient steps: experts against the policy's rollouts.
 
-        Experts are `traces`, or with `experts: rollouts` those of `rollouts` that are correct (a batch without any is
-        left out and says so in its metrics: `skipped` is 1).
+        Experts are `traces`, or with `experts: rollouts` those of `rollouts` that are correct. A batch without any is left
+        out and says so in its metrics: `skipped` is 1.
         """
         c = self.config
         own = [rollout for rollout in rollouts if rollout.trajectory.steps]
         correct = torch.tensor([rollout.outcome.correct for rollout in own], dtype=torch.bool)
-        if c.experts == "traces" and not traces:
-            raise CapabilityError(
-                "airl", capability="expert traces", mend="use a task that has traces, or set `experts: rollouts`."
-            )
-        if not own or (c.experts == "rollouts" and not correct.any()):
+        if not own or not (traces if c.experts == "traces" else correct.any()):
             self._skipped += 1
             return {"skipped": 1.0}
         learner = self._begin()
@@ -100,11 +96,11 @@ class AIRL(LearnedReward):
         c = self.config
         values: list[list[float]] = []
         for batch, log_pi_BS, judged in self._judge(trajectories):
-            logit_BS = judged.logit_BS
-            if c.search_score == "f":
+            score_BS = judged.logit_BS if c.search_score == "l" else judged.f_BS
+            if c.search_score == "f" and c.form == "policy-skip":
                 span_BS = log_pi_BS.cumsum(1) if c.log_pi_span == "prefix" else log_pi_BS
-                logit_BS = logit_BS + c.log_pi_weight * span_BS
-            values += batch.per_step(logit_BS)
+                score_BS = judged.logit_BS + c.log_pi_weight * span_BS
+            values += batch.per_step(score_BS)
         return values
 
     def reward(self, trajectories: Sequence[Trajectory]) -> list[list[float]]:
@@ -158,6 +154,11 @@ class AIRL(LearnedReward):
         return self._learner
 
     def _why_not_fitted(self) -> str:
+        if self._skipped and self.config.experts == "traces":
+            return (
+                f"the airl reward has not learned anything: the task had no trace for the problems of its {self._skipped} "
+                "updates. Use a task that has traces, or set `experts: rollouts`"
+            )
         if self._skipped:
             return (
                 f"the airl reward has not learned anything: no rollout in its {self._skipped} updates was correct, and "
@@ -192,7 +193,7 @@ class AIRL(LearnedReward):
 
     @torch.no_grad()
     def _judge(self, trajectories: Sequence[Trajectory]) -> list[tuple[TokenBatch, torch.Tensor, Judged]]:
-        """Judge trajectories in chunks of like length, in order."""
+        """Judge trajectories in chunks, in order."""
         if self._learner is None:
             raise NotFittedError(self._why_not_fitted())
         known = [all(step.log_probs for step in t.steps) for t in trajectories]

@@ -20,10 +20,11 @@ class AIRLConfig(Config):
     search_score: Literal["f", "l"] = "f"
     """What search is steered by: f = l + log π, or the logit l alone."""
     log_pi_weight: float = Field(default=1.0, ge=0)
-    """The weight of log π in f, in search only (the discriminator itself knows 1)."""
+    """Policy-skip only: the weight of log π in f, in search alone (the discriminator itself knows 1)."""
     log_pi_span: Literal["prefix", "step"] = "prefix"
-    """Whether search adds log π of all steps so far or of the newest. A discriminator that sees whole prefixes makes
-    l of the *last* step plus log π of the *prefix* the log-density of the expert's trace; so aggregate with "last"."""
+    """Policy-skip only: whether search adds log π of all steps so far or of the newest. A discriminator that sees whole
+    prefixes makes l of the *last* step plus log π of the *prefix* the log-density of the expert's trace; so aggregate
+    with "last"."""
     gamma: float = Field(default=1.0, gt=0, le=1)
     """γ of the shaped form."""
     reward_clip: float = Field(default=3.0, gt=0)

@@ -13,14 +13,14 @@ Positive = Annotated[int, Field(ge=1)]
 class ProceduralConfig(Config):
     """How many problems to draw, and from which seed."""
 
-    train_size: Size = 6000
-    """Problems of the split `train`."""
+    train_size: Size | None = None
+    """Problems of the split `train`; left out, 6000 or all that are found."""
 
-    validation_size: Size = 200
-    """Problems of the split `validation`."""
+    validation_size: Size | None = None
+    """Problems of the split `validation`; left out, 200 or all that are found."""
 
-    test_size: Size = 500
-    """Problems of the split `test`."""
+    test_size: Size | None = None
+    """Problems of the split `test`; left out, 500 or all that are found."""
 
     data_seed: int = 0
     """Fixes the problems and traces. The pipeline's own seed never changes them, so runs stay comparable."""

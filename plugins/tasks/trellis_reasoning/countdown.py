@@ -98,16 +98,22 @@ class Countdown(Task):
 
     def verify(self, trajectory: Trajectory) -> Outcome:
         """Judge a trajectory by its text and the problem alone; `reason` names the first faulty line."""
-        if not trajectory.finished:
-            return Outcome(False, 0.0, "it is not finished")
         left, target = _given(trajectory.problem)
+        reason = self._fault(trajectory, left, target)
+        if reason is None:
+            return Outcome(True, 1.0)
+        if not solvable(left, target, operations=self.config.operations):
+            reason += f" (nothing made of {_join(left)} with the operations {self.config.operations} is {target})"
+        return Outcome(False, 0.0, reason)
+
+    def _fault(self, trajectory: Trajectory, left: tuple[int, ...], target: int) -> str | None:
+        if not trajectory.finished:
+            return "it is not finished"
         try:
             left = self._replay(left, trajectory.text)
         except _Fault as fault:
-            return Outcome(False, 0.0, str(fault))
-        if left != (target,):
-            return Outcome(False, 0.0, f"it ends with {_join(left)} left, the target is {target}")
-        return Outcome(True, 1.0)
+            return str(fault)
+        return None if left == (target,) else f"it ends with {_join(left)} left, the target is {target}"
 
     def step_oracle(self, trajectory: Trajectory) -> list[bool]:
         """Say for each step whether all is right so far and the target is still in reach. Exact."""

@@ -11,7 +11,8 @@ from trellis.errors import TaskError
 from trellis.types import Split
 from trellis_reasoning.config import ProceduralConfig
 
-_MAX_MISSES = 50_000
+DEFAULT_SIZES: dict[Split, int] = {"train": 6000, "validation": 200, "test": 500}
+_MAX_MISSES = 20_000
 """Draws in a row without a new problem after which there are taken to be no more."""
 
 
@@ -36,15 +37,18 @@ def draw_problems(
         accept: Whether a drawn problem may be used; asked last, for it may be slow.
 
     Raises:
-        TaskError: There are not as many problems as the config asks for.
+        TaskError: There are not as many problems as the config asks for. Sizes left out take what there is.
     """
-    size = {"train": config.train_size, "validation": config.validation_size, "test": config.test_size}[split]
+    asked = {"train": config.train_size, "validation": config.validation_size, "test": config.test_size}[split]
+    size = DEFAULT_SIZES[split] if asked is None else asked
     # A string seeds `Random` through SHA-512: the same numbers whatever PYTHONHASHSEED is.
     random = Random(f"{config.data_seed}/{split}")
     problems: dict[str, Problem] = {}
     misses = 0
     while len(problems) < size:
         if misses == _MAX_MISSES:
+            if asked is None:
+                break
             raise TaskError(split, asked=size, found=len(problems))
         key, problem = draw(random)
         identity = problem.id if split == "train" else key

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trellis import Problem, RewardModel, Step, Trajectory
+from trellis import Problem, RewardModel, Step, Trajectory, build
 from trellis.errors import CapabilityError, NumericsError
 from trellis.nn import pad
 from trellis.testing.material import material, trainable
@@ -71,13 +71,16 @@ def test_the_kl_estimate_is_0_at_equality_positive_elsewhere_and_right_on_averag
 
 
 def test_normalise_then_sum_keeps_a_large_process_scale_from_deciding():
-    """Multiplying all process rewards by 1000 must not change advantages when they are normalised before the sum."""
+    """Multiplying all process rewards by 1000 leaves the summed advantages as they are."""
     batch = batch_of(trajectory(2, 2), trajectory(2, 2))
-    small, large = (
-        process_advantages([[a, b], [c, d]], batch, 2, credit="mean", scale="std")
-        for a, b, c, d in ((1.0, 2.0, 0.5, 0.0), (1000.0, 2000.0, 500.0, 0.0))
-    )
-    torch.testing.assert_close(small, large)
+    outcome = outcome_advantages([1.0, 0.0], group_size=2)[:, None] * batch.mask_BT
+
+    def summed(scale):
+        paid = [[scale * 0.2, scale * 0.1], [scale * 0.9, scale * 0.8]]
+        return outcome + 0.5 * process_advantages(paid, batch, 2, credit="mean", scale="std")
+
+    torch.testing.assert_close(summed(1.0), summed(1000.0))
+    assert (summed(1000.0)[0, 2:] > 0).all(), "the outcome still decides"
 
 
 steps = st.lists(st.tuples(st.integers(1, 4), st.floats(-3, 3)), min_size=1, max_size=5)
@@ -144,6 +147,21 @@ def test_a_nan_reward_stops_the_run_with_the_problems_named_and_the_weights_kept
 def test_a_process_weight_without_a_reward_says_so_before_training():
     with pytest.raises(CapabilityError, match="process_weight"):
         next(GRPO(GRPOConfig(process_weight=0.5)).train(policy=trainable(), task=material("task")))
+
+
+@pytest.mark.parametrize("name", ["sft", "grpo"])
+def test_an_optimizer_that_serves_two_stages_trains_in_both(name):
+    policy, task = trainable(), material("task")
+    optimizer = build(name, {"steps": 2, **({"problems_per_step": 2, "max_tokens": 8} if name == "grpo" else {})})
+    for _ in range(2):
+        assert [step.step for step in optimizer.train(policy=policy, task=task)] == [1, 2]
+
+
+def test_half_precision_weights_are_refused_before_a_step_is_lost():
+    policy = trainable()
+    policy.module.to(torch.bfloat16)
+    with pytest.raises(CapabilityError, match=r"bfloat16.*dtype: float32"):
+        next(build("sft", {"steps": 1}).train(policy=policy, task=material("task")))
 
 
 def test_a_config_that_would_learn_nothing_is_refused():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from trellis import Outcome, Problem, Rollout, SampleRequest, Step, Trajectory
-from trellis.errors import CapabilityError, NotFittedError, NumericsError
+from trellis.errors import NotFittedError, NumericsError
 from trellis.testing.material import material, trainable
 from trellis_airl.airl import AIRL
 from trellis_airl.config import AIRLConfig
@@ -165,9 +165,38 @@ def test_using_it_before_it_learned_says_what_to_do(policy, task):
         AIRL(AIRLConfig(), policy=policy).score(task.traces("train"))
 
 
-def test_no_traces_says_what_to_do(policy, task):
-    with pytest.raises(CapabilityError, match="experts: rollouts"):
-        AIRL(AIRLConfig(), policy=policy).update([], sampled(policy, task))
+def test_problems_without_traces_are_left_out_and_a_task_without_any_is_named(policy, task):
+    reward = AIRL(AIRLConfig(), policy=policy)
+    assert reward.update([], sampled(policy, task)) == {"skipped": 1.0}
+    with pytest.raises(NotFittedError, match="no trace for the problems of its 1 updates"):
+        reward.score(task.traces("train"))
+    assert reward.update(task.traces("train"), sampled(policy, task))["skipped"] == 0.0
+
+
+def test_the_learning_rate_ends_where_it_should_whatever_the_updates_per_round(policy, task):
+    reward = AIRL(AIRLConfig(updates_per_round=2, learning_rate=1e-3, final_fraction=0.1), policy=policy)
+    reward.reset(seed=0, num_updates=3)
+    rates = []
+    for _ in range(4):
+        reward.update(task.traces("train"), sampled(policy, task))
+        rates.append(reward._learner.adamw.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.82e-3, 0.46e-3, 1e-4, 1e-4])
+
+
+@pytest.mark.parametrize("form", ["scalar-head", "shaped"])
+def test_search_gets_the_nets_own_f_from_the_forms_that_give_it(form, policy, task):
+    rollouts = sampled(policy, task)
+    reward = AIRL(AIRLConfig(form=form), policy=policy)
+    reward.update(task.traces("train"), rollouts)
+    trajectories = policy.log_probs([r.trajectory for r in rollouts])
+    batch = policy.batch(trajectories)
+    log_pi = torch.zeros(batch.step_mask_BS.shape)
+    for row, trajectory in enumerate(trajectories):
+        log_pi[row, : len(trajectory.steps)] = torch.tensor([step.log_prob for step in trajectory.steps])
+    with torch.no_grad():
+        expected = batch.per_step(reward._learner.net(batch, log_pi).f_BS)
+    for got, wanted in zip(reward.score(trajectories), expected, strict=True):
+        assert got == pytest.approx(wanted, abs=1e-5)
 
 
 def test_rollouts_without_a_correct_one_are_left_out_and_said_so(policy):

@@ -91,7 +91,7 @@ def test_the_data_seed_alone_changes_the_problems():
 
 
 def test_more_problems_than_exist_are_refused():
-    task = Countdown(CountdownConfig(numbers=3, max_number=2, max_target=3))
+    task = Countdown(CountdownConfig(numbers=3, max_number=2, max_target=3, train_size=6000))
     with pytest.raises(TaskError, match="`train_size` to") as caught:
         task.problems("train")
     assert caught.value.split == "train"
@@ -319,3 +319,19 @@ def test_what_is_no_problem_is_refused_with_the_reason(text, reason):
         TASK.parse(text)
     assert reason in str(caught.value)
     assert "3 7 8 2 -> 24" in str(caught.value)
+
+
+def test_a_problem_without_a_solution_is_said_to_have_none():
+    task = Countdown(CountdownConfig())
+    problem = task.parse("3 7 8 2 -> 24")
+    lines = "3 + 7 = 10 | left: 8 2 10\n2 + 8 = 10 | left: 10 10\n10 + 10 = 20 | left: 20"
+    trajectory = replace(task.start(problem), steps=(Step(lines),), finished=True)
+    assert task.verify(trajectory).reason == (
+        "it ends with 20 left, the target is 24 (nothing made of 3 7 8 2 with the operations +- is 24)"
+    )
+
+
+def test_a_size_left_out_takes_what_there_is():
+    task = Countdown(CountdownConfig(numbers=3, max_target=20, max_number=4))
+    assert 0 < len(task.problems("train")) < 6000
+    assert 0 < len(task.problems("test")) < 500

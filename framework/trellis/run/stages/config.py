@@ -61,6 +61,10 @@ class EvaluateConfig(Config):
     """What every search may spend on one problem."""
     max_tokens: int = Field(default=256, ge=1)
     """At most so many tokens per completion."""
+    max_steps: int = Field(default=64, ge=1)
+    """A trajectory of so many steps that is not finished is cut."""
+    batch_problems: int = Field(default=256, ge=1)
+    """How many problems are searched at once; results do not depend on it."""
     trees: bool = True
     """Whether search trees are written."""
     seed: int | None = None

@@ -38,12 +38,19 @@ class Evaluate(Stage):
             raise CapabilityError("evaluate", capability="weights to load", mend="leave out `weights` for this policy.")
 
     def run(self, context: StageContext) -> Iterator[StageStep]:
-        """Yield a step per row."""
+        """Yield a step per row; afterwards the policy has its latest weights again."""
+        latest = context.checkpoint(None, self.policy) if self.config.weights else None
+        try:
+            yield from self._rows_of_all(context)
+        finally:
+            if latest is not None:
+                cast(TrainablePolicy, self.policy).load(latest)
+
+    def _rows_of_all(self, context: StageContext) -> Iterator[StageStep]:
         name = context.name_of(self.policy)
         states = self.config.weights or (None,)
         total = len(states) * num_rows(self.searches, self.rewards)
         step = 0
-        latest = context.checkpoint(None, self.policy) if self.config.weights else None
         for weights in states:
             if weights is not None:
                 cast(TrainablePolicy, self.policy).load(context.checkpoint(weights, self.policy))
@@ -61,15 +68,16 @@ class Evaluate(Stage):
                         num_problems=self.config.problems,
                         budget=Budget(**self.config.budget.model_dump()),
                         max_tokens=self.config.max_tokens,
+                        max_steps=self.config.max_steps,
+                        batch_problems=self.config.batch_problems,
                         seed=self.config.seed or 0,
                         policy_name=f"{name}@{weights}" if weights else name,
                         trees=context.directory if self.config.trees else None,
+                        progress=context.progress,
                     )
                     record = row.model_dump(mode="json")
                     self._rows.append(record)
                     yield StageStep(step, total, {"accuracy": row.accuracy}, row=record, checkpoint=True)
-        if latest is not None:
-            cast(TrainablePolicy, self.policy).load(latest)
 
     def state(self) -> State:
         """Return the rows measured so far."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from trellis.contracts import LearnedReward, Policy, Stage, StageContext, StageStep, State, Task
 from trellis.errors import RunError
+from trellis.run.files import rename_directory
 from trellis.run.measures import within_problem_auc
 from trellis.run.stages.config import FitRewardConfig
 from trellis.types import Rollout, Trajectory
@@ -66,26 +67,29 @@ class FitReward(Stage):
         """Hold out a share of the problems, with all their rollouts."""
         ids = sorted({rollout.trajectory.problem.id for rollout in rollouts})
         order = np.random.default_rng([self.config.seed or 0]).permutation(len(ids))
-        count = max(1, round(self.config.holdout * len(ids)))
-        held = {ids[i] for i in order[:count]} if len(ids) > 1 else set()
+        count = min(max(1, round(self.config.holdout * len(ids))), len(ids) - 1)
+        held = {ids[i] for i in order[:count]}
         fitting = [rollout for rollout in rollouts if rollout.trajectory.problem.id not in held]
         return fitting, [rollout for rollout in rollouts if rollout.trajectory.problem.id in held]
 
     def _measure(self, fit: int, held_out: Sequence[Rollout], directory: Path) -> dict[str, float]:
         """Measure a fit on the held-out problems and keep it if it is the best so far."""
         scored = [rollout for rollout in held_out if rollout.trajectory.steps]
-        scores = [steps[-1] for steps in self.reward.score([rollout.trajectory for rollout in scored])]
+        # Stored rollouts carry log π of the policy that sampled them; search will have the present one's.
+        trajectories = self.policy.log_probs([rollout.trajectory for rollout in scored])
+        scores = [steps[-1] for steps in self.reward.score(trajectories)]
         auc = within_problem_auc(scored, scores)
-        metrics = {} if auc is None else {"held_out_auc": auc}
         if self._best is None or (auc or 0.0) > self._best[1]:
-            if self._best is not None:
-                shutil.rmtree(directory / f"fit-{self._best[0]}", ignore_errors=True)
-            self._best = (fit, auc or 0.0)
-            target = directory / f"fit-{fit}"
-            shutil.rmtree(target, ignore_errors=True)
-            target.mkdir()
-            self.reward.save(target)
-        return metrics | {"best_auc": self._best[1]}
+            previous, self._best = self._best, (fit, auc or 0.0)
+            temporary, target = directory / f".fit-{fit}.tmp", directory / f"fit-{fit}"
+            for left in (temporary, target):
+                shutil.rmtree(left, ignore_errors=True)
+            temporary.mkdir()
+            self.reward.save(temporary)
+            rename_directory(temporary, target)
+            if previous is not None:
+                shutil.rmtree(directory / f"fit-{previous[0]}", ignore_errors=True)
+        return {} if auc is None else {"held_out_auc": auc, "best_auc": self._best[1]}
 
     def changes(self) -> Sequence[object]:
         """Return the reward."""

@@ -37,6 +37,7 @@ class Train(Stage):
         self.policy = policy
         self.task = task
         self.reward = reward
+        optimizer.check(task=task, reward=reward)
 
     def run(self, context: StageContext) -> Iterator[StageStep]:
         """Yield a step per optimizer step."""
