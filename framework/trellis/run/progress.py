@@ -69,7 +69,7 @@ class ProgressLine:
         """The present step is so far."""
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, metrics=f"{done}/{total}")
-        elif self._console is not None and done < total and time.monotonic() - self._last >= self._every_s:
+        elif self._console is not None and done < total and time.monotonic() - self._last >= 3 * self._every_s:
             self._last = time.monotonic()
             self.say(f"{stage} … {done}/{total}")
 
