@@ -36,6 +36,12 @@ class Policy(ABC):
         Tokens that a step already carries are kept; text without tokens is encoded step by step. No gradient flows.
         """
 
+    def with_log_probs(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+        """Return the same trajectories; those whose every step carries log-probabilities, as all sampled ones do, as is."""
+        known = [all(len(s.log_probs) == len(s.token_ids) > 0 for s in t.steps) for t in trajectories]
+        scored = iter(self.log_probs([t for t, k in zip(trajectories, known, strict=True) if not k]))
+        return [t if k else next(scored) for t, k in zip(trajectories, known, strict=True)]
+
 
 class TrainablePolicy(Policy):
     """A policy whose weights an optimizer can change.

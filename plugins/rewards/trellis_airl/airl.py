@@ -196,9 +196,7 @@ class AIRL(LearnedReward):
         """Judge trajectories in chunks, in order."""
         if self._learner is None:
             raise NotFittedError(self._why_not_fitted())
-        known = [all(step.log_probs for step in t.steps) for t in trajectories]
-        missing = iter(self.policy.log_probs([t for t, k in zip(trajectories, known, strict=True) if not k]))
-        scored = [t if k else next(missing) for t, k in zip(trajectories, known, strict=True)]
+        scored = self.policy.with_log_probs(trajectories)
         judged = []
         for first in range(0, len(scored), 512):
             batch = self.policy.batch(scored[first : first + 512])

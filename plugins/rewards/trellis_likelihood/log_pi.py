@@ -24,8 +24,5 @@ class LogPi(RewardModel):
 
     def score(self, trajectories: Sequence[Trajectory]) -> list[list[float]]:
         """Return log π, per step or summed over the prefix."""
-        known = [all(len(s.log_probs) == len(s.token_ids) > 0 for s in t.steps) for t in trajectories]
-        missing = iter(self.policy.log_probs([t for t, k in zip(trajectories, known, strict=True) if not k]))
-        scored = [t if k else next(missing) for t, k in zip(trajectories, known, strict=True)]
-        steps = [[step.log_prob for step in t.steps] for t in scored]
+        steps = [[step.log_prob for step in t.steps] for t in self.policy.with_log_probs(trajectories)]
         return steps if self.config.span == "step" else [list(accumulate(values)) for values in steps]
