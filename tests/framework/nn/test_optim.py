@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trellis.errors import NumericsError
+from trellis.errors import CapabilityError, NumericsError
 from trellis.nn import guarded_step, learning_rate, load_optimizer_tensors, optimizer_tensors, seeded
 
 
@@ -71,6 +71,15 @@ def test_what_is_not_finite_changes_nothing_and_names_the_batch(loss, what):
     assert error.value.problems == ("one", "two")
     assert weight.tolist() == [0.0, 1.0]
     assert weight.grad is None
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_in_half_precision_are_refused_as_they_are(dtype):
+    weight = torch.nn.Parameter(torch.ones(2, dtype=dtype))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    with pytest.raises(CapabilityError, match="load the model with `dtype: float32`"):
+        guarded_step(optimizer, weight.float().sum(), lr=1.0, max_grad_norm=1.0, step=1, problems=[])
+    assert weight.tolist() == [1.0, 1.0]
 
 
 def test_an_optimizers_state_makes_the_round_trip_and_goes_on_the_same():
