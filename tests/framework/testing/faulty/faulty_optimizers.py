@@ -1,7 +1,7 @@
 """Optimizers with one fault each."""
 
-import math
 import itertools
+import math
 from dataclasses import replace
 
 import torch
@@ -82,7 +82,7 @@ class StandsStill(Supervised):
 
 @breaks("training-follows-the-seed", "optimizer", capabilities=PROCESS)
 class TakesAnotherSeedEachTime(Supervised):
-    seeds = itertools.count()
+    seeds = itertools.cycle([0, 10_007])
 
     def train(self, *, seed=0, **arguments):
         return super().train(seed=next(self.seeds), **arguments)
