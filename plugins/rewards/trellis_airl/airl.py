@@ -130,16 +130,18 @@ class AIRL(LearnedReward):
         """Take what `save` wrote."""
         path = directory / "airl.safetensors"
         try:
-            tensors, values = load_file(path), _metadata(path)
+            tensors = load_file(path)
+            done, num_updates, seed = (int(_metadata(path)[key]) for key in ("done", "num_updates", "seed"))
             self._learner = None
             if tensors:
                 learner = self._begin()
                 learner.net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
                 load_optimizer_tensors(learner.adamw, {k[6:]: v for k, v in tensors.items() if k.startswith("adamw.")})
-        except (OSError, RuntimeError, KeyError, SafetensorError) as error:
+        except KeyError as error:
+            raise CheckpointError(f"{path} does not fit this reward: it has no {error}", path=path) from error
+        except (OSError, RuntimeError, SafetensorError) as error:
             raise CheckpointError(f"{path} does not fit this reward: {error}", path=path) from error
-        self._done, self._num_updates = int(values["done"]), int(values["num_updates"]) or None
-        self._seed = int(values["seed"])
+        self._done, self._num_updates, self._seed = done, num_updates or None, seed
 
     def _begin(self) -> _Learner:
         """Return the learner, made from the policy's present weights when there is none yet."""

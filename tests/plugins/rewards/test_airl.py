@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from trellis.errors import CheckpointError, NotFittedError
 from trellis.testing.material import material, trainable
@@ -168,3 +169,9 @@ def test_the_discriminator_is_where_the_policy_is(device, task):
     reward.update(*batch)
     assert {parameter.device.type for parameter in reward._learner.net.parameters()} == {device}
     assert len(reward.score(batch[0])) == len(batch[0])
+
+
+def test_a_checkpoint_that_lacks_something_says_what(tmp_path):
+    save_file({}, tmp_path / "airl.safetensors", metadata={"done": "3", "num_updates": "0"})
+    with pytest.raises(CheckpointError, match="does not fit this reward: it has no 'seed'"):
+        AIRL(AIRLConfig(), policy=trainable()).load(tmp_path)
