@@ -16,7 +16,8 @@ class Task(ABC):
     Deterministic: two tasks with equal configs hold the same problems in the same order, in every process. No problem
     of one split is in another.
 
-    Capabilities: "traces" (`traces` is not empty), "step-oracle" (`step_oracle` works), "parse" (`parse` works).
+    Capabilities: "traces" (`traces` is not empty), "step-oracle" (`step_oracle` works), "legal-steps" (`legal_steps`
+    works), "parse" (`parse` works).
     """
 
     separator: str = "\n"
@@ -61,6 +62,15 @@ class Task(ABC):
     def step_oracle(self, trajectory: Trajectory) -> list[bool]:
         """Say for each step whether the problem can still be solved after it. For measuring rewards only."""
         raise CapabilityError(type(self).__name__, capability="step oracle", mend="use a task that has one.")
+
+    def legal_steps(self, trajectory: Trajectory) -> list[str]:
+        """Return steps that could be written next by somebody who knows the rules but not the solution.
+
+        Right ones and wrong ones alike: a *hard negative* is a correct trace in which one step is replaced by another of
+        these. They are in the form of the task's traces, each once, and every text but that of a last step ends with the
+        separator, as `Step.text` does. Empty where the trajectory has ended, or breaks the rules so far.
+        """
+        raise CapabilityError(type(self).__name__, capability="legal steps", mend="use a task that knows its moves.")
 
     def start(self, problem: Problem, prompt: str | None = None) -> Trajectory:
         """Return the empty trajectory of a problem; its prompt is the problem's text unless another is given."""
