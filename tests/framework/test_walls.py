@@ -19,7 +19,7 @@ FLOORS = (
     {"errors", "types"},
     {"component", "sql"},
     {"contracts", "hooks", "nn"},
-    {"trellis"},
+    {"trellis", "procedural"},
     {"plugins", "search"},
     {"spec"},
     {"run"},

@@ -23,5 +23,5 @@ def trellis_tasks() -> Iterable[Component]:
         "reach a target from 3 to 6 numbers, each used once",
         CountdownConfig,
         "trellis_reasoning.countdown:Countdown",
-        capabilities=_EXACT,
+        capabilities=_EXACT | {"legal-steps"},
     )

@@ -13,16 +13,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import zip_longest
 from random import Random
 from typing import cast
 
-from trellis import Outcome, Problem, Step, Task, Trajectory
+from trellis import Outcome, Problem, Trajectory
 from trellis.errors import ProblemSyntaxError
-from trellis.types import Split
+from trellis.procedural import ProceduralTask
 from trellis_reasoning.config import ArithmeticConfig
-from trellis_reasoning.draw import draw_problems
 
 _RESULT = re.compile(r"[^=\n]+ = (-?[0-9]{1,400})")
 _PROBLEM = re.compile(
@@ -30,7 +28,7 @@ _PROBLEM = re.compile(
 )
 
 
-class Arithmetic(Task):
+class Arithmetic(ProceduralTask):
     """Chains of operations with their solutions, an exact verifier and an exact step oracle.
 
     The tokens of a line are separated by exactly one space, the last line has no newline after it. Running values may
@@ -40,37 +38,20 @@ class Arithmetic(Task):
     Config = ArithmeticConfig
 
     def __init__(self, config: ArithmeticConfig) -> None:
+        super().__init__(config)
         self.config = config
-        self._problems: dict[Split, tuple[Problem, ...]] = {}
-        self._traces: dict[Split, tuple[Trajectory, ...]] = {}
 
-    def problems(self, split: Split) -> Sequence[Problem]:
-        """Return the problems of a split.
-
-        Raises:
-            TaskError: There are not as many as the config asks for.
-        """
-        if split not in self._problems:
-            self._problems[split] = draw_problems(self.config, split, draw=self._draw)
-        return self._problems[split]
-
-    def _draw(self, random: Random) -> tuple[str, Problem]:
+    def draw(self, random: Random) -> tuple[str, Problem]:
+        """Draw numbers and the operations between them."""
         tokens = [str(random.randint(1, self.config.max_number))]
         for _ in range(self.config.length):
             tokens += [random.choice(self.config.operations), str(random.randint(1, self.config.max_number))]
         problem = _problem(tokens, self.config.modulus)
         return problem.id, problem
 
-    def traces(self, split: Split) -> Sequence[Trajectory]:
-        """Return the one solution of each problem of a split."""
-        if split not in self._traces:
-            self._traces[split] = tuple(self._solution(problem) for problem in self.problems(split))
-        return self._traces[split]
-
-    def _solution(self, problem: Problem) -> Trajectory:
-        steps = tuple(map(Step, self.split_steps(self.separator.join(_lines(problem)))))
-        trace = replace(self.start(problem), steps=steps, finished=True)
-        return replace(trace, answer=self.answer(trace))
+    def solution(self, problem: Problem, random: Random | None) -> list[str]:
+        """Return the one solution there is."""
+        return self.split_steps(self.separator.join(_lines(problem)))
 
     def verify(self, trajectory: Trajectory) -> Outcome:
         """Compare a trajectory with the one right solution; `reason` names the first faulty line."""

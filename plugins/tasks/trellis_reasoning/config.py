@@ -1,33 +1,20 @@
 """What can be set of each reasoning task."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from trellis import Config
-
-Size = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-
-
-class ProceduralConfig(Config):
-    """How many problems to draw, and from which seed."""
-
-    train_size: Size | None = None
-    """Problems of the split `train`; left out, 6000 or all that are found."""
-
-    validation_size: Size | None = None
-    """Problems of the split `validation`; left out, 200 or all that are found."""
-
-    test_size: Size | None = None
-    """Problems of the split `test`; left out, 500 or all that are found."""
-
-    data_seed: int = 0
-    """Fixes the problems and traces. The pipeline's own seed never changes them, so runs stay comparable."""
+from trellis.procedural import Positive, ProceduralConfig
 
 
 class ArithmeticConfig(ProceduralConfig):
     """A chain of operations, worked out from left to right."""
+
+    PRESETS: ClassVar = {
+        "easy": {"length": 2, "max_number": 9},
+        "medium": {},
+        "hard": {"length": 6, "max_number": 50},
+    }
 
     length: Positive = 4
     """Operations in a problem, and so steps in its solution."""
@@ -45,6 +32,12 @@ class ArithmeticConfig(ProceduralConfig):
 class CountdownConfig(ProceduralConfig):
     """Reach a target from a few numbers, each used exactly once."""
 
+    PRESETS: ClassVar = {
+        "easy": {"numbers": 3},
+        "medium": {},
+        "hard": {"numbers": 5, "max_target": 60},
+    }
+
     numbers: Annotated[int, Field(ge=3, le=6)] = 4
     """How many numbers a problem has."""
 
@@ -56,6 +49,3 @@ class CountdownConfig(ProceduralConfig):
 
     max_target: Positive = 30
     """Targets are drawn from 1 to this, uniformly over the pairs of numbers and target that can be solved."""
-
-    traces_per_problem: Positive = 1
-    """Different random solutions per problem in `traces`; fewer where no more were found."""

@@ -16,17 +16,15 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import cache, lru_cache
 from itertools import combinations
 from random import Random
 from typing import NamedTuple, cast
 
-from trellis import Outcome, Problem, Step, Task, Trajectory
+from trellis import Outcome, Problem, Trajectory
 from trellis.errors import ProblemSyntaxError
-from trellis.types import Split
+from trellis.procedural import ProceduralTask
 from trellis_reasoning.config import CountdownConfig
-from trellis_reasoning.draw import draw_problems
 
 # At most 40 digits: Python refuses to read endless ones, and a verifier must not raise.
 _NUMBER = r"(?:0|[1-9][0-9]{0,39})"
@@ -34,7 +32,7 @@ _LINE = re.compile(rf"({_NUMBER}) ([-+*/]) ({_NUMBER}) = ({_NUMBER}) \| left:((?
 _EXAMPLE = "3 7 8 2 -> 24"
 
 
-class Countdown(Task):
+class Countdown(ProceduralTask):
     """Countdown problems with random solutions, an exact verifier and an exact step oracle.
 
     The tokens of a line are separated by exactly one space, the last line has no newline after it. `left` lists what
@@ -45,56 +43,31 @@ class Countdown(Task):
     Config = CountdownConfig
 
     def __init__(self, config: CountdownConfig) -> None:
+        super().__init__(config)
         self.config = config
-        self._problems: dict[Split, tuple[Problem, ...]] = {}
-        self._traces: dict[Split, tuple[Trajectory, ...]] = {}
 
-    def problems(self, split: Split) -> Sequence[Problem]:
-        """Return the problems of a split, all of them solvable.
-
-        Raises:
-            TaskError: There are not as many as the config asks for.
-        """
-        if split not in self._problems:
-            self._problems[split] = draw_problems(self.config, split, draw=self._draw, accept=self._solvable)
-        return self._problems[split]
-
-    def _draw(self, random: Random) -> tuple[str, Problem]:
+    def draw(self, random: Random) -> tuple[str, Problem]:
+        """Draw numbers and a target."""
         numbers = tuple(random.choices(range(1, self.config.max_number + 1), k=self.config.numbers))
         target = random.randint(1, self.config.max_target)
         return _text(sorted(numbers), target), _problem(numbers, target)
 
-    def _solvable(self, problem: Problem) -> bool:
+    def accepts(self, problem: Problem) -> bool:
+        """Say whether it can be solved."""
         numbers, target = _given(problem)
         return solvable(numbers, target, operations=self.config.operations)
 
-    def traces(self, split: Split) -> Sequence[Trajectory]:
-        """Return up to `traces_per_problem` different random solutions of each problem of a split."""
-        if split not in self._traces:
-            self._traces[split] = tuple(trace for problem in self.problems(split) for trace in self._solutions(problem))
-        return self._traces[split]
-
-    def _solutions(self, problem: Problem) -> Iterable[Trajectory]:
-        random = Random(f"{self.config.data_seed}/traces/{problem.id}")
-        found: dict[str, Trajectory] = {}
-        for _ in range(4 * self.config.traces_per_problem):
-            trace = self._solution(problem, random)
-            found.setdefault(trace.text, trace)
-            if len(found) == self.config.traces_per_problem:
-                break
-        return found.values()
-
-    def _solution(self, problem: Problem, random: Random) -> Trajectory:
-        """Take a random step among those that keep the target in reach, until it is reached."""
+    def solution(self, problem: Problem, random: Random | None) -> list[str]:
+        """Take a random step (or the first) among those that keep the target in reach, until it is reached."""
         left, target = _given(problem)
-        steps: list[Step] = []
+        steps: list[str] = []
         while len(left) > 1:
             moves = list(self._moves(left).items())
-            random.shuffle(moves)
+            if random:
+                random.shuffle(moves)
             text, left = next(move for move in moves if solvable(move[1], target, operations=self.config.operations))
-            steps.append(Step(text))
-        trace = replace(self.start(problem), steps=tuple(steps), finished=True)
-        return replace(trace, answer=self.answer(trace))
+            steps.append(text)
+        return steps
 
     def verify(self, trajectory: Trajectory) -> Outcome:
         """Judge a trajectory by its text and the problem alone; `reason` names the first faulty line."""
