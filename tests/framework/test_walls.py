@@ -17,9 +17,9 @@ FRAMEWORK = ROOT / "framework" / "trellis"
 PLUGINS = [path for path in sorted(ROOT.glob("plugins/*/*")) if path.is_dir() and path.name != "__pycache__"]
 FLOORS = (
     {"errors", "types"},
-    {"component", "sql"},
+    {"component", "records", "sql"},
     {"contracts", "hooks", "nn"},
-    {"trellis", "procedural"},
+    {"trellis", "fitting", "procedural"},
     {"plugins", "search"},
     {"spec"},
     {"run"},

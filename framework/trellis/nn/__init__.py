@@ -10,10 +10,13 @@ from trellis.nn.optim import (
     seeded,
 )
 from trellis.nn.statistics import masked_mean, token_log_probs
+from trellis.nn.step_net import StepNet, at_steps, sum_over_steps
 
 __all__ = [
     "Schedule",
+    "StepNet",
     "TokenBatch",
+    "at_steps",
     "guarded_step",
     "learning_rate",
     "load_optimizer_tensors",
@@ -21,5 +24,6 @@ __all__ = [
     "optimizer_tensors",
     "pad",
     "seeded",
+    "sum_over_steps",
     "token_log_probs",
 ]

@@ -24,9 +24,9 @@ from typing import Any, Protocol
 
 from trellis.contracts import State
 from trellis.errors import CheckpointError, RunDirectoryError
+from trellis.records import rollout_from_json, rollout_to_json
 from trellis.run.difference import differences
 from trellis.run.files import append_line, read_lines, rename_directory, sync, write_atomic
-from trellis.run.records import rollout_from_json, rollout_to_json
 from trellis.run.results import Results, StageResults
 from trellis.types import Rollout
 

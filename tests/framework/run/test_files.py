@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from trellis.run.difference import differences
 from trellis.run.files import append_line, read_lines, write_atomic
-from trellis.run.records import rollout_from_json, rollout_to_json
+from trellis.records import rollout_from_json, rollout_to_json
 from trellis.types import Outcome, Problem, Rollout, Step, Trajectory
 
 texts = st.text(max_size=20)

@@ -1,0 +1,24 @@
+"""What can be set of the fitting of any learned reward: the same fields, so that rewards are compared at equal budgets."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from trellis.component import Config
+
+
+class LearningConfig(Config):
+    """How a reward's network is trained."""
+
+    updates_per_round: int = Field(default=1, ge=1)
+    """Gradient steps per `update`."""
+    learning_rate: float = Field(default=2e-3, gt=0)
+    """AdamW's learning rate; about 1e-5 for a pretrained model."""
+    final_fraction: float = Field(default=0.05, ge=0, le=1)
+    """The last learning rate as a share of the first, where the number of updates is known (`run: fit-reward`)."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """AdamW's decoupled weight decay."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients are clipped to this 2-norm."""
+    average: float = Field(default=0.0, ge=0, lt=1)
+    """Decay of the running average of the weights that scores are given with; 0 takes the newest weights."""
