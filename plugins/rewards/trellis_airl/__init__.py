@@ -14,6 +14,10 @@ def trellis_reward_models() -> Iterable[Component]:
         summary="a step reward learned from correct traces by telling them from the policy's own (AIRL)",
         config=AIRLConfig,
         factory="trellis_airl.airl:AIRL",
-        needs={"policy": Need("policy", capabilities=frozenset({"trainable"}))},
+        needs={
+            "policy": Need("policy", capabilities=frozenset({"trainable"})),
+            "task": Need("task", optional=True, capabilities=frozenset({"legal-steps"})),
+            "experts": Need("task", optional=True, capabilities=frozenset({"traces"})),
+        },
         capabilities=frozenset({"learned"}),
     )

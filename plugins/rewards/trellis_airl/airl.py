@@ -4,99 +4,120 @@ AIRL-S (https://arxiv.org/abs/2508.14313) trains it beside the policy, from corr
 lets the same reward steer search. `trellis_airl.discriminator` has the equations.
 
 Deliberate deviations: the default form parametrises the logit (policy-skip), because a scalar head for f has to cancel
-log π of whole steps and collapses; the trunk starts from the policy's weights and the head from zero.
+log π of whole steps and collapses; the trunk starts from the policy's weights and the head from zero; hard negatives are
+ours (`trellis_airl.hard_negatives`).
+
+Shape suffixes: B trajectories, S steps.
 """
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
-from trellis import LearnedReward, Rollout, TrainablePolicy, Trajectory
-from trellis.errors import CheckpointError, NotFittedError
-from trellis.nn import TokenBatch, guarded_step, learning_rate, load_optimizer_tensors, optimizer_tensors, seeded
+from trellis import Rollout, Task, TrainablePolicy, Trajectory
+from trellis.errors import CapabilityError
+from trellis.fitting.reward import NetworkReward, Objective
+from trellis.nn import TokenBatch
+from trellis.records import rollout_from_json, rollout_to_json
 from trellis_airl.config import AIRLConfig
-from trellis_airl.discriminator import Discriminator, Judged, loss
+from trellis_airl.discriminator import Discriminator, Judged, discriminator, loss
+from trellis_airl.hard_negatives import HardNegatives
 
 
-class _Learner(NamedTuple):
-    """The discriminator and what trains it."""
+class _Example(NamedTuple):
+    """A trajectory, and on which sides of the discriminator it stands.
 
-    net: Discriminator
-    adamw: torch.optim.AdamW
+    Attributes:
+        trajectory: Its steps.
+        expert: Whether it is an expert's.
+        negative: Whether it is to be told from the experts'. The policy's own correct rollouts are both.
+        age: The training step it was sampled at; None of what was not sampled.
+        first: Steps before this one say nothing, being the expert's and the negative's alike.
+    """
+
+    trajectory: Trajectory
+    expert: bool
+    negative: bool
+    age: int | None = None
+    first: int = 0
 
 
-class AIRL(LearnedReward):
+class AIRL(NetworkReward[Discriminator]):
     """A discriminator between expert steps and the policy's own, read as a reward."""
 
     Config = AIRLConfig
 
-    def __init__(self, config: AIRLConfig, *, policy: TrainablePolicy) -> None:
+    def __init__(
+        self,
+        config: AIRLConfig,
+        *,
+        policy: TrainablePolicy,
+        task: Task | None = None,
+        experts: Task | None = None,
+    ) -> None:
+        super().__init__(config, policy=policy)
         self.config = config
-        self.policy = policy
-        self._learner: _Learner | None = None
-        self._done = 0
-        self._skipped = 0
-        self._num_updates: int | None = None
-        self._seed = policy.seed
+        self.experts = experts
+        self._given: dict[str, list[Trajectory]] | None = None
+        self._replay: list[Rollout] = []
+        self._hard: HardNegatives | None = None
+        if config.hard_negatives.share > 0:
+            if task is None:
+                mend = "give the reward one that knows its legal steps (`needs: {task: NAME}`), or leave `hard_negatives` out."
+                raise CapabilityError("airl", capability="task to make hard negatives of", mend=mend)
+            self._hard = HardNegatives(config.hard_negatives, task=task, policy=policy)
 
-    def update(self, traces: Sequence[Trajectory], rollouts: Sequence[Rollout]) -> Mapping[str, float]:
-        """Make `updates_per_round` gradient steps: experts against the policy's rollouts.
+    def make_net(self) -> Discriminator:
+        """Return the discriminator of the configured form."""
+        return discriminator(self.config.form, self.policy.module, gamma=self.config.gamma)
 
-        Experts are `traces`, or with `experts: rollouts` those of `rollouts` that are correct. A batch without any is left
-        out and says so in its metrics: `skipped` is 1.
+    def objective(self, traces: Sequence[Trajectory], rollouts: Sequence[Rollout]) -> Objective[Discriminator] | None:
+        """Return the discriminator's loss: experts against the policy's rollouts and hard negatives.
+
+        Experts are `traces` (or those of the collaborator `experts`), or with `experts: rollouts` those of `rollouts` that
+        are correct.
         """
         c = self.config
-        own = [rollout for rollout in rollouts if rollout.trajectory.steps]
-        correct = torch.tensor([rollout.outcome.correct for rollout in own], dtype=torch.bool)
-        if not own or not (traces if c.experts == "traces" else correct.any()):
-            self._skipped += 1
-            return {"skipped": 1.0}
-        learner = self._begin()
-        given = list(traces) if c.experts == "traces" else []
-        batch, log_pi_BS = self._encode([*given, *(rollout.trajectory for rollout in own)])
-        is_given = torch.arange(len(batch.trajectories)) < len(given)
-        is_expert = is_given if given else correct
-        expert_mask_BS = batch.step_mask_BS & is_expert.to(batch.step_mask_BS.device)[:, None]
-        policy_mask_BS = batch.step_mask_BS & ~is_given.to(batch.step_mask_BS.device)[:, None]
-        learner.net.train()
-        for _ in range(c.updates_per_round):
-            with seeded(self._seed, self._done):
-                logit_BS = learner.net(batch, log_pi_BS).logit_BS
-            expert, policy = logit_BS[expert_mask_BS], logit_BS[policy_mask_BS]
-            bce = loss(expert, policy, label_smoothing=c.label_smoothing)
-            norm = guarded_step(
-                learner.adamw,
-                bce,
-                lr=self._learning_rate(),
-                max_grad_norm=c.max_grad_norm,
-                step=self._done + 1,
-                problems=list(dict.fromkeys(rollout.trajectory.problem.id for rollout in own)),
+        rng = np.random.default_rng([self.seed, self.num_done])
+        examples = self._examples(traces, self._with_replay(rollouts, rng), rng)
+        if not any(e.expert for e in examples) or not any(e.negative for e in examples):
+            return None
+        trajectories = [example.trajectory for example in examples]
+        if c.form in ("scalar-head", "shaped", "lm-density"):
+            # Expert traces, and rollouts of an earlier policy, are scored anew: log π is the live policy's.
+            trajectories = self.policy.log_probs(trajectories)
+        batch = self.policy.batch(trajectories)
+        log_pi_BS = _log_pi(batch)
+        counts_BS = batch.step_mask_BS & self._after_first(examples, batch)
+        expert_BS, negative_BS = (w[:, None] * counts_BS for w in self._weights(examples, batch.ids_BT.device))
+
+        def evaluate(net: Discriminator) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+            logit_BS = net(batch, log_pi_BS).logit_BS
+            bce = loss(
+                logit_BS, expert_weight=expert_BS, negative_weight=negative_BS, label_smoothing=c.label_smoothing
             )
-            self._done += 1
-        learner.net.eval()
-        return {
-            "loss": bce.item(),
-            "grad_norm": norm,
-            "expert_logit": expert.mean().item(),
-            "policy_logit": policy.mean().item(),
-            "expert_accuracy": (expert > 0).float().mean().item(),
-            "policy_accuracy": (policy <= 0).float().mean().item(),
-            "skipped": 0.0,
-        }
+            expert, policy = logit_BS[expert_BS > 0], logit_BS[negative_BS > 0]
+            return bce, {
+                "expert_logit": expert.mean(),
+                "policy_logit": policy.mean(),
+                "expert_accuracy": (expert > 0).float().mean(),
+                "policy_accuracy": (policy <= 0).float().mean(),
+            }
+
+        return evaluate
 
     def score(self, trajectories: Sequence[Trajectory]) -> list[list[float]]:
-        """Return f (or l) of each step, for search."""
+        """Return f, l or g of each step, for search."""
         c = self.config
         values: list[list[float]] = []
         for batch, log_pi_BS, judged in self._judge(trajectories):
-            score_BS = judged.logit_BS if c.search_score == "l" else judged.f_BS
+            score_BS = {"f": judged.f_BS, "l": judged.logit_BS, "g": judged.g_BS}[c.search_score]
             if c.search_score == "f" and c.form == "policy-skip":
                 span_BS = log_pi_BS.cumsum(1) if c.log_pi_span == "prefix" else log_pi_BS
                 score_BS = judged.logit_BS + c.log_pi_weight * span_BS
@@ -104,107 +125,166 @@ class AIRL(LearnedReward):
         return values
 
     def reward(self, trajectories: Sequence[Trajectory]) -> list[list[float]]:
-        """Return the logit l = f - log π of each step, clipped: what RL is paid."""
-        clip = self.config.reward_clip
-        return [
-            row
-            for batch, _, judged in self._judge(trajectories)
-            for row in batch.per_step(judged.logit_BS.clamp(-clip, clip))
-        ]
+        """Return what RL is paid for each step, clipped."""
+        c = self.config
+        values: list[list[float]] = []
+        for batch, _, judged in self._judge(trajectories):
+            paid_BS = {"f": judged.f_BS, "g": judged.g_BS}.get(c.rl_reward, judged.logit_BS)
+            if c.rl_reward == "softplus":
+                paid_BS = torch.nn.functional.softplus(judged.logit_BS)
+            values += batch.per_step(paid_BS.clamp(-c.reward_clip, c.reward_clip))
+        return values
 
-    def reset(self, *, seed: int, num_updates: int | None = None) -> None:
-        """Forget everything; the next update copies the policy's present weights. Dropout alone is drawn at random."""
-        self._learner, self._done, self._skipped = None, 0, 0
-        self._num_updates, self._seed = num_updates, seed
-
-    def save(self, directory: Path) -> None:
-        """Write the discriminator, AdamW's moments and the number of updates made."""
-        tensors: dict[str, torch.Tensor] = {}
-        if self._learner is not None:
-            tensors |= {f"net.{k}": v.clone() for k, v in self._learner.net.state_dict().items()}
-            tensors |= {f"adamw.{k}": v for k, v in optimizer_tensors(self._learner.adamw).items()}
-        values = {"done": str(self._done), "num_updates": str(self._num_updates or 0), "seed": str(self._seed)}
-        save_file({k: v.contiguous() for k, v in tensors.items()}, directory / "airl.safetensors", metadata=values)
-
-    def load(self, directory: Path) -> None:
-        """Take what `save` wrote."""
-        path = directory / "airl.safetensors"
-        try:
-            tensors = load_file(path)
-            done, num_updates, seed = (int(_metadata(path)[key]) for key in ("done", "num_updates", "seed"))
-            self._learner = None
-            if tensors:
-                learner = self._begin()
-                learner.net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
-                load_optimizer_tensors(learner.adamw, {k[6:]: v for k, v in tensors.items() if k.startswith("adamw.")})
-        except KeyError as error:
-            raise CheckpointError(f"{path} does not fit this reward: it has no {error}", path=path) from error
-        except (OSError, RuntimeError, SafetensorError) as error:
-            raise CheckpointError(f"{path} does not fit this reward: {error}", path=path) from error
-        self._done, self._num_updates, self._seed = done, num_updates or None, seed
-
-    def _begin(self) -> _Learner:
-        """Return the learner, made from the policy's present weights when there is none yet."""
-        if self._learner is None:
-            c = self.config
-            device = next(self.policy.module.parameters()).device
-            net = Discriminator(self.policy.module, form=c.form, gamma=c.gamma).to(device).eval()
-            parameters = [p for name, p in net.named_parameters()]
-            self._learner = _Learner(
-                net, torch.optim.AdamW(parameters, lr=c.learning_rate, weight_decay=c.weight_decay)
-            )
-        return self._learner
-
-    def _why_not_fitted(self) -> str:
-        if self._skipped and self.config.experts == "traces":
+    @property
+    def why_skipped(self) -> str:
+        """Say what was missing."""
+        if self.config.experts == "traces":
+            whose = "the task" if self.experts is None else "the task of its experts"
             return (
-                f"the airl reward has not learned anything: the task had no trace for the problems of its {self._skipped} "
-                "updates. Use a task that has traces, or set `experts: rollouts`"
-            )
-        if self._skipped:
-            return (
-                f"the airl reward has not learned anything: no rollout in its {self._skipped} updates was correct, and "
-                "`experts: rollouts` takes its experts from those. Let the policy solve some problems first (train it "
-                "longer on traces), or set `experts: traces`"
+                f"{whose} had no trace for the problems of the rollouts. Use a task that has traces, or set "
+                "`experts: rollouts`"
             )
         return (
-            "the airl reward has not learned anything yet: run a `train` stage whose optimizer updates it, or a "
-            "`fit-reward` stage, before it is used"
+            "no rollout was correct, and `experts: rollouts` takes its experts from those. Let the policy solve some "
+            "problems first (train it longer on traces), or set `experts: traces`"
         )
 
-    def _learning_rate(self) -> float:
+    def memory(self) -> Mapping[str, Any]:
+        """Return the replayed rollouts and the hard negatives made."""
+        hard = self._hard.memory() if self._hard else []
+        return {"replay": [rollout_to_json(rollout) for rollout in self._replay], "hard_negatives": hard}
+
+    def remember(self, memory: Mapping[str, Any]) -> None:
+        """Take what `memory` returned."""
+        self._replay = [rollout_from_json(record) for record in memory.get("replay", ())]
+        if self._hard:
+            self._hard.remember(memory.get("hard_negatives", ()))
+
+    def _with_replay(self, rollouts: Sequence[Rollout], rng: np.random.Generator) -> list[Rollout]:
+        """Add as many earlier rollouts as there are new ones, and keep the new ones for later."""
+        if not self.config.replay:
+            return list(rollouts)
+        count = min(len(rollouts), len(self._replay))
+        drawn = [self._replay[i] for i in rng.choice(len(self._replay), size=count, replace=False)] if count else []
+        self._replay = [*self._replay, *rollouts][-self.config.replay :]
+        return [*rollouts, *drawn]
+
+    def _examples(
+        self, traces: Sequence[Trajectory], rollouts: Sequence[Rollout], rng: np.random.Generator
+    ) -> list[_Example]:
         c = self.config
-        return learning_rate(
-            self._done,
-            (self._num_updates or 1) * c.updates_per_round,
-            peak=c.learning_rate,
-            final=c.learning_rate * c.final_fraction,
-            schedule="linear" if self._num_updates else "constant",
-        )
+        if c.experts == "traces":
+            experts = [*traces] if self.experts is None else self._given_for(self.experts, rollouts)
+        else:
+            experts = [rollout.trajectory for rollout in rollouts if rollout.outcome.correct]
+        if len(experts) > len(rollouts) and c.experts == "traces":
+            # Tasks may have many traces a problem: the two sides need not differ in size.
+            experts = [experts[i] for i in sorted(rng.choice(len(experts), size=len(rollouts), replace=False))]
+        hard = self._hard_negatives(experts, len(rollouts), rng)
+        negatives = [rollout for rollout in rollouts if c.negatives == "all" or not rollout.outcome.correct]
+        if hard:
+            keep = round((1 - c.hard_negatives.share) * len(negatives))
+            negatives = [negatives[i] for i in sorted(rng.choice(len(negatives), size=keep, replace=False))]
+        examples = [_Example(r.trajectory, False, True, age=r.step) for r in negatives]
+        if c.experts == "traces":
+            examples += [_Example(trace, True, False) for trace in experts]
+        else:
+            # A correct rollout goes through the network once, on both sides of the loss where it stands on both.
+            place = {id(example.trajectory): i for i, example in enumerate(examples)}
+            for rollout in rollouts:
+                if rollout.outcome.correct and id(rollout.trajectory) in place:
+                    i = place[id(rollout.trajectory)]
+                    examples[i] = examples[i]._replace(expert=True)
+                elif rollout.outcome.correct:
+                    examples.append(_Example(rollout.trajectory, True, False, age=rollout.step))
+        if c.mask_shared_prefix:
+            examples = _first_differences(examples)
+        return examples + hard
 
-    def _encode(self, trajectories: Sequence[Trajectory]) -> tuple[TokenBatch, torch.Tensor]:
-        """Encode trajectories, and log π of their steps under the live policy, of shape (B, S).
+    def _hard_negatives(
+        self, experts: Sequence[Trajectory], num_rollouts: int, rng: np.random.Generator
+    ) -> list[_Example]:
+        if self._hard is None or not experts:
+            return []
+        count = min(len(experts), round(self.config.hard_negatives.share * num_rollouts))
+        chosen = [experts[i] for i in sorted(rng.choice(len(experts), size=count, replace=False))]
+        made = self._hard.of(chosen, update=self.num_done, seed=self.seed)
+        return [_Example(negative.trajectory, False, True, first=negative.num_shared) for negative in made]
 
-        Steps just sampled carry it. Others (expert traces, rollouts of an earlier policy in training) are scored anew;
-        the policy-skip form needs log π in search only, so there training leaves it out.
-        """
-        if self.config.form != "policy-skip":
-            trajectories = self.policy.log_probs(trajectories)
-        batch = self.policy.batch(trajectories)
-        return batch, _log_pi(batch)
+    def _given_for(self, experts: Task, rollouts: Sequence[Rollout]) -> list[Trajectory]:
+        """Return the experts' traces for the rollouts' problems, found by the problem's text."""
+        if self._given is None:
+            self._given = defaultdict(list)
+            for trace in experts.traces("train"):
+                self._given[trace.problem.text].append(trace)
+        asked = {rollout.trajectory.problem.id: rollout.trajectory for rollout in rollouts}
+        return [
+            replace(trace, problem=one.problem, prompt=one.prompt)
+            for one in asked.values()
+            for trace in self._given.get(one.problem.text, ())
+        ]
+
+    def _after_first(self, examples: Sequence[_Example], batch: TokenBatch) -> torch.Tensor:
+        first_B = torch.tensor([example.first for example in examples])
+        steps_S = torch.arange(batch.step_mask_BS.shape[1])
+        return (steps_S >= first_B[:, None]).to(batch.step_mask_BS.device)
+
+    def _weights(self, examples: Sequence[_Example], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return each example's weight among the experts and among the negatives, of shape (B,)."""
+
+        def group(example: _Example) -> object:
+            return example.trajectory.problem.id if self.config.match == "problem" else example.age
+
+        negative_B = torch.tensor([float(example.negative) for example in examples], device=device)
+        expert_B = torch.tensor([float(example.expert) for example in examples], device=device)
+        if self.config.match != "none":
+            theirs = Counter(group(example) for example in examples if example.expert)
+            others = Counter(group(example) for example in examples if example.negative)
+            shares = [others[group(e)] / theirs[group(e)] if e.expert else 0.0 for e in examples]
+            # Where no group has both (traces have no age) there is nothing to match.
+            expert_B = torch.tensor(shares, device=device) if any(shares) else expert_B
+        return expert_B, negative_B
 
     @torch.no_grad()
     def _judge(self, trajectories: Sequence[Trajectory]) -> list[tuple[TokenBatch, torch.Tensor, Judged]]:
         """Judge trajectories in chunks, in order."""
-        if self._learner is None:
-            raise NotFittedError(self._why_not_fitted())
-        scored = self.policy.with_log_probs(trajectories)
+        net = self.net
         judged = []
-        for first in range(0, len(scored), 512):
-            batch = self.policy.batch(scored[first : first + 512])
+        for batch in self.batches(self.policy.with_log_probs(trajectories)):
             log_pi_BS = _log_pi(batch)
-            judged.append((batch, log_pi_BS, self._learner.net(batch, log_pi_BS)))
+            judged.append((batch, log_pi_BS, net(batch, log_pi_BS)))
         return judged
+
+
+def _first_differences(examples: Sequence[_Example]) -> list[_Example]:
+    """Let each side begin to count where it first differs from every example of the other side and the same problem.
+
+    An example that stands on both sides counts from its start.
+    """
+    by_problem: defaultdict[str, list[_Example]] = defaultdict(list)
+    for example in examples:
+        by_problem[example.trajectory.problem.id].append(example)
+
+    def shared(example: _Example) -> int:
+        if example.expert and example.negative:
+            return 0
+        others = (
+            other
+            for other in by_problem[example.trajectory.problem.id]
+            if other.expert != example.expert or other.negative != example.negative
+        )
+        return max((_num_shared(example.trajectory, other.trajectory) for other in others), default=0)
+
+    return [example._replace(first=shared(example)) for example in examples]
+
+
+def _num_shared(one: Trajectory, other: Trajectory) -> int:
+    count = 0
+    for a, b in zip(one.steps, other.steps, strict=False):
+        if a.text != b.text:
+            break
+        count += 1
+    return count
 
 
 def _log_pi(batch: TokenBatch) -> torch.Tensor:
@@ -212,10 +292,3 @@ def _log_pi(batch: TokenBatch) -> torch.Tensor:
     for row, trajectory in enumerate(batch.trajectories):
         values[row, : len(trajectory.steps)] = [step.log_prob for step in trajectory.steps]
     return torch.from_numpy(values).to(batch.ids_BT.device)
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        return dict(file.metadata())

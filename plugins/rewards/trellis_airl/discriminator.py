@@ -1,4 +1,4 @@
-"""The discriminator over steps: its network, its three forms, and the identities that hold between them.
+"""The discriminator over steps: its forms, and the identities that hold between them.
 
 AIRL (Fu, Luo, Levine 2018, https://arxiv.org/abs/1710.11248) with a step as the action:
 
@@ -7,26 +7,29 @@ AIRL (Fu, Luo, Levine 2018, https://arxiv.org/abs/1710.11248) with a step as the
 So D = σ(l) exactly, and neither D nor exp f is ever computed: everything is done on the logit l. What differs between
 the forms is which of l and f the network gives.
 
-    policy-skip   network → l,                    f = l + log π      (the policy's log π is a skip connection, no gradient)
-    scalar-head   network → f,                    l = f - log π
-    shaped        network → g, h,  f = g + γ h(s') - h(s),  l = f - log π,  with h = 0 at the end of a finished trajectory
+    policy-skip   network → l,      f = l + log π         (the policy's log π is a skip connection, no gradient)
+    scalar-head   network → f,      l = f - log π
+    shaped        network → g, h,   f = g + γ h(s') - h(s),  l = f - log π,  with h = 0 at the end of a finished trajectory
+    lm-density    network → log q(step | prefix) = f,        l = f - log π;  q = π at first, so l = 0
+    gail          network → l = f   (Ho, Ermon 2016, https://arxiv.org/abs/1606.03476: D = σ(l) without log π)
 
 In every form log π is a number given by the policy, never something the discriminator's gradient reaches.
 
-Shape suffixes: B trajectories, T tokens, S steps, H hidden width.
+Shape suffixes: B trajectories, T tokens, S steps.
 """
 
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from typing import Literal, NamedTuple
 
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from trellis.nn import TokenBatch
+from trellis.nn import StepNet, TokenBatch, at_steps, sum_over_steps, token_log_probs
 
-Form = Literal["policy-skip", "scalar-head", "shaped"]
+Form = Literal["policy-skip", "scalar-head", "shaped", "lm-density", "gail"]
 
 
 class Judged(NamedTuple):
@@ -34,33 +37,25 @@ class Judged(NamedTuple):
 
     Attributes:
         logit_BS: l = log D - log(1 - D).
-        f_BS: l + log π.
+        f_BS: f; l + log π in every form but "gail".
+        g_BS: The shaped form's g; f in all others.
     """
 
     logit_BS: torch.Tensor
     f_BS: torch.Tensor
+    g_BS: torch.Tensor
 
 
-class Discriminator(torch.nn.Module):
-    """The policy's trunk, copied, with scalar heads read at the last token of each step."""
+class Discriminator(torch.nn.Module, ABC):
+    """A network that judges steps.
 
-    def __init__(self, policy_module: torch.nn.Module, *, form: Form, gamma: float) -> None:
-        super().__init__()
-        self.form = form
-        self.gamma = gamma
-        # Without its language-model head where there is one to leave out: a reward has no use for the logits.
-        self.trunk = copy.deepcopy(getattr(policy_module, "base_model", policy_module)).requires_grad_(True)
-        width = self._hidden_width()
-        self.head = torch.nn.Linear(width, 2 if form == "shaped" else 1)
-        torch.nn.init.zeros_(self.head.weight)
-        torch.nn.init.zeros_(self.head.bias)
+    Attributes:
+        trains_on_log_pi: Whether l depends on log π, so that steps must be scored by the live policy for training.
+    """
 
-    @torch.no_grad()
-    def _hidden_width(self) -> int:
-        token = torch.zeros(1, 1, dtype=torch.int64, device=next(self.trunk.parameters()).device)
-        output = self.trunk(input_ids=token, attention_mask=token + 1, output_hidden_states=True)
-        return int(output.hidden_states[-1].shape[-1])
+    trains_on_log_pi = True
 
+    @abstractmethod
     def forward(self, batch: TokenBatch, log_pi_BS: torch.Tensor) -> Judged:
         """Judge every step.
 
@@ -68,18 +63,99 @@ class Discriminator(torch.nn.Module):
             batch: The trajectories.
             log_pi_BS: log π(step | prefix) under the live policy; no gradient flows into it.
         """
-        log_pi_BS = log_pi_BS.detach()
-        hidden_BTH = self.trunk(
-            input_ids=batch.ids_BT, attention_mask=batch.attention_BT, output_hidden_states=True
-        ).hidden_states[-1]
-        value_BT2 = self.head(hidden_BTH.to(self.head.weight.dtype)).float()
-        out_BS = value_BT2[..., 0].gather(1, batch.last_BS) * batch.step_mask_BS
-        if self.form == "policy-skip":
-            return Judged(out_BS, (out_BS + log_pi_BS) * batch.step_mask_BS)
-        f_BS = out_BS
-        if self.form == "shaped":
-            f_BS = out_BS + shaping(value_BT2[..., 1], batch, gamma=self.gamma)
-        return Judged((f_BS - log_pi_BS) * batch.step_mask_BS, f_BS)
+
+
+class PolicySkip(Discriminator):
+    """The network gives l."""
+
+    trains_on_log_pi = False
+
+    def __init__(self, policy_module: torch.nn.Module) -> None:
+        super().__init__()
+        self.net = StepNet(policy_module)
+
+    def forward(self, batch: TokenBatch, log_pi_BS: torch.Tensor) -> Judged:
+        """Return l, and f = l + log π."""
+        logit_BS = self.net(batch)
+        f_BS = (logit_BS + log_pi_BS.detach()) * batch.step_mask_BS
+        return Judged(logit_BS, f_BS, f_BS)
+
+
+class ScalarHead(Discriminator):
+    """The network gives f."""
+
+    def __init__(self, policy_module: torch.nn.Module) -> None:
+        super().__init__()
+        self.net = StepNet(policy_module)
+
+    def forward(self, batch: TokenBatch, log_pi_BS: torch.Tensor) -> Judged:
+        """Return f, and l = f - log π."""
+        f_BS = self.net(batch)
+        return Judged((f_BS - log_pi_BS.detach()) * batch.step_mask_BS, f_BS, f_BS)
+
+
+class Shaped(Discriminator):
+    """The network gives g and h."""
+
+    def __init__(self, policy_module: torch.nn.Module, *, gamma: float) -> None:
+        super().__init__()
+        self.net = StepNet(policy_module, num_outputs=2)
+        self.gamma = gamma
+
+    def forward(self, batch: TokenBatch, log_pi_BS: torch.Tensor) -> Judged:
+        """Return g, f = g + γ h(s') - h(s), and l = f - log π."""
+        value_BT2 = self.net.at_tokens(batch)
+        g_BS = at_steps(value_BT2[..., 0], batch)
+        f_BS = g_BS + shaping(value_BT2[..., 1], batch, gamma=self.gamma)
+        return Judged((f_BS - log_pi_BS.detach()) * batch.step_mask_BS, f_BS, g_BS)
+
+
+class LMDensity(Discriminator):
+    """The network is a language model q, and f = log q."""
+
+    def __init__(self, policy_module: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(policy_module).requires_grad_(True)
+
+    def forward(self, batch: TokenBatch, log_pi_BS: torch.Tensor) -> Judged:
+        """Return f = Σ log q over the step's tokens, and l = f - log π."""
+        logits_BTV = self.model(input_ids=batch.ids_BT, attention_mask=batch.attention_BT).logits
+        f_BS = sum_over_steps(token_log_probs(logits_BTV, batch.ids_BT), batch)
+        return Judged((f_BS - log_pi_BS.detach()) * batch.step_mask_BS, f_BS, f_BS)
+
+
+class Gail(Discriminator):
+    """The network gives l, and log π has no part in it."""
+
+    trains_on_log_pi = False
+
+    def __init__(self, policy_module: torch.nn.Module) -> None:
+        super().__init__()
+        self.net = StepNet(policy_module)
+
+    def forward(self, batch: TokenBatch, log_pi_BS: torch.Tensor) -> Judged:
+        """Return l for all three."""
+        logit_BS = self.net(batch)
+        return Judged(logit_BS, logit_BS, logit_BS)
+
+
+def discriminator(form: Form, policy_module: torch.nn.Module, *, gamma: float = 1.0) -> Discriminator:
+    """Make the discriminator of a form from the policy's present weights; its heads start at zero.
+
+    Args:
+        form: Which.
+        policy_module: The policy's language model, copied.
+        gamma: γ of the shaped form.
+    """
+    if form == "shaped":
+        return Shaped(policy_module, gamma=gamma)
+    forms: dict[Form, type[PolicySkip | ScalarHead | LMDensity | Gail]] = {
+        "policy-skip": PolicySkip,
+        "scalar-head": ScalarHead,
+        "lm-density": LMDensity,
+        "gail": Gail,
+    }
+    return forms[form](policy_module)
 
 
 def shaping(potential_BT: torch.Tensor, batch: TokenBatch, *, gamma: float) -> torch.Tensor:
@@ -107,16 +183,21 @@ def shaping(potential_BT: torch.Tensor, batch: TokenBatch, *, gamma: float) -> t
     return (gamma * after_BS - before_BS) * batch.step_mask_BS
 
 
-def loss(expert_logit: torch.Tensor, policy_logit: torch.Tensor, *, label_smoothing: float = 0.0) -> torch.Tensor:
-    """Return -E_expert[log D] - E_policy[log(1 - D)], each class weighing the same, computed on the logit.
+def loss(
+    logit: torch.Tensor, *, expert_weight: torch.Tensor, negative_weight: torch.Tensor, label_smoothing: float = 0.0
+) -> torch.Tensor:
+    """Return -E_expert[log D] - E_negative[log(1 - D)], each a weighted mean, computed on the logit.
 
     Args:
-        expert_logit: l of the expert's steps, of any one-dimensional shape.
-        policy_logit: l of the policy's steps.
-        label_smoothing: The expert's label is 1 - this, the policy's is this.
+        logit: l of steps, of any shape.
+        expert_weight: How much each step counts among the experts', of the same shape; 0 where it does not.
+        negative_weight: The same among the negatives. A step may count on both sides: the policy's own correct rollouts are
+            experts, and negatives as all it writes.
+        label_smoothing: The expert's label is 1 - this, the negatives' is this.
     """
-    expert_label = torch.full_like(expert_logit, 1 - label_smoothing)
-    policy_label = torch.full_like(policy_logit, label_smoothing)
-    return binary_cross_entropy_with_logits(expert_logit, expert_label) + binary_cross_entropy_with_logits(
-        policy_logit, policy_label
-    )
+
+    def side(weight: torch.Tensor, label: float) -> torch.Tensor:
+        bce = binary_cross_entropy_with_logits(logit, torch.full_like(logit, label), reduction="none")
+        return (bce * weight).sum() / weight.sum().clamp(min=1e-9)
+
+    return side(expert_weight, 1 - label_smoothing) + side(negative_weight, label_smoothing)

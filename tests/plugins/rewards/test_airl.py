@@ -1,5 +1,6 @@
 """The AIRL reward over its life: updates, schedule, reset, save and load, devices."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from trellis_airl.config import AIRLConfig
 from trellis_transformers.config import TransformersConfig
 from trellis_transformers.policy import TransformersPolicy
 
-FORMS = ["policy-skip", "scalar-head", "shaped"]
+FORMS = ["policy-skip", "scalar-head", "shaped", "lm-density", "gail"]
 DROPOUT = {"model_type": "gpt2", "n_layer": 1, "n_embd": 16, "n_head": 2, "n_positions": 64}
 
 
@@ -46,7 +47,7 @@ def reloaded(reward: AIRL, other: AIRL, directory: Path) -> AIRL:
 @pytest.fixture
 def learning_rates(monkeypatch):
     """The rates of all gradient steps made, in order."""
-    from trellis_airl import airl as module
+    from trellis.fitting import reward as module
 
     seen, step = [], module.guarded_step
 
@@ -92,10 +93,10 @@ def test_one_that_has_learned_nothing_is_saved_and_loaded_as_such(policy, tmp_pa
 @pytest.mark.parametrize("content", [None, b"", b"not safetensors"])
 def test_a_checkpoint_that_is_none_is_refused(content, policy, tmp_path):
     if content is not None:
-        (tmp_path / "airl.safetensors").write_bytes(content)
+        (tmp_path / "reward.safetensors").write_bytes(content)
     with pytest.raises(CheckpointError, match="does not fit this reward") as error:
         airl(policy).load(tmp_path)
-    assert error.value.path == tmp_path / "airl.safetensors"
+    assert error.value.path == tmp_path
 
 
 def test_a_checkpoint_of_another_form_is_refused(policy, tmp_path, task):
@@ -167,11 +168,12 @@ def test_the_discriminator_is_where_the_policy_is(device, task):
     reward = airl(policy)
     batch = rounds(task, policy, 1)[0]
     reward.update(*batch)
-    assert {parameter.device.type for parameter in reward._learner.net.parameters()} == {device}
+    assert {parameter.device.type for parameter in reward.net.parameters()} == {device}
     assert len(reward.score(batch[0])) == len(batch[0])
 
 
 def test_a_checkpoint_that_lacks_something_says_what(tmp_path):
-    save_file({}, tmp_path / "airl.safetensors", metadata={"done": "3", "num_updates": "0"})
+    save_file({}, tmp_path / "reward.safetensors")
+    (tmp_path / "reward.json").write_text(json.dumps({"done": 3, "num_updates": None}))
     with pytest.raises(CheckpointError, match="does not fit this reward: it has no 'seed'"):
         AIRL(AIRLConfig(), policy=trainable()).load(tmp_path)

@@ -11,7 +11,7 @@ from trellis.errors import NotFittedError, NumericsError
 from trellis.testing.material import material, trainable
 from trellis_airl.airl import AIRL
 from trellis_airl.config import AIRLConfig
-from trellis_airl.discriminator import Discriminator, loss, shaping
+from trellis_airl.discriminator import discriminator, loss, shaping
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_log_d_minus_log_one_minus_d_is_the_logit_in_float32(logit):
 @pytest.mark.parametrize("logit", [0.0, 5.0, -5.0, 1e4, -1e4])
 def test_the_loss_is_finite_and_exact_where_d_itself_is_0_or_1(logit):
     value = torch.full((1,), logit, requires_grad=True)
-    bce = loss(value, value.detach())
+    bce = loss(value, expert_weight=torch.ones(1), negative_weight=torch.ones(1))
     bce.backward()
     expected = (max(-logit, 0) + math.log1p(math.exp(-abs(logit)))) + (
         max(logit, 0) + math.log1p(math.exp(-abs(logit)))
@@ -52,10 +52,10 @@ def test_the_loss_is_finite_and_exact_where_d_itself_is_0_or_1(logit):
     assert not torch.isfinite(through_d), "the way through D would not have survived this"
 
 
-@pytest.mark.parametrize("form", ["policy-skip", "scalar-head", "shaped"])
-def test_f_is_the_logit_plus_log_pi_in_every_form(form, policy, task):
-    net = Discriminator(policy.module, form=form, gamma=0.9)
-    torch.nn.init.normal_(net.head.weight)
+@pytest.mark.parametrize("form", ["policy-skip", "scalar-head", "shaped", "lm-density"])
+def test_f_is_the_logit_plus_log_pi_in_every_form_of_airl(form, policy, task):
+    net = discriminator(form, policy.module, gamma=0.9)
+    disturb(net)
     batch = policy.batch([rollout.trajectory for rollout in sampled(policy, task)])
     log_pi = torch.linspace(-9, -0.1, batch.step_mask_BS.numel()).view(batch.step_mask_BS.shape) * batch.step_mask_BS
     judged = net(batch, log_pi)
@@ -65,16 +65,70 @@ def test_f_is_the_logit_plus_log_pi_in_every_form(form, policy, task):
     torch.testing.assert_close(d[mask], judged.logit_BS.double().sigmoid()[mask])
 
 
+def test_the_density_of_the_untrained_form_is_the_policys_own(policy, task):
+    """q begins as a copy of π, so l = log q - log π is 0 everywhere, and f sums the tokens of each step."""
+    trajectories = policy.log_probs([rollout.trajectory for rollout in sampled(policy, task)])
+    batch = policy.batch(trajectories)
+    judged = discriminator("lm-density", policy.module)(batch, log_pi_of(batch))
+    torch.testing.assert_close(judged.logit_BS, torch.zeros_like(judged.logit_BS), atol=1e-5, rtol=0)
+    torch.testing.assert_close(judged.f_BS, log_pi_of(batch), atol=1e-5, rtol=1e-5)
+
+
+def test_gail_knows_no_log_pi_and_pays_minus_log_one_minus_d(policy, task):
+    rollouts = sampled(policy, task)
+    reward = AIRL(AIRLConfig(form="gail", rl_reward="softplus", search_score="l", reward_clip=100), policy=policy)
+    reward.update(task.traces("train"), rollouts)
+    trajectories = [rollout.trajectory for rollout in rollouts]
+    logits = torch.tensor([value for row in reward.score(trajectories) for value in row])
+    paid = torch.tensor([value for row in reward.reward(trajectories) for value in row])
+    torch.testing.assert_close(paid, -torch.log1p(-logits.sigmoid()), atol=1e-5, rtol=1e-4)
+    without = [
+        replace(t, steps=tuple(replace(s, log_probs=tuple(-9.0 for _ in s.log_probs)) for s in t.steps))
+        for t in trajectories
+    ]
+    assert reward.score(without) == reward.score(trajectories)
+
+
+def test_the_shaped_form_offers_g_and_others_refuse_it(policy, task):
+    rollouts = sampled(policy, task)
+    reward = AIRL(AIRLConfig(form="shaped", search_score="g", learning_rate=1e-2), policy=policy)
+    for _ in range(3):
+        reward.update(task.traces("train"), rollouts)
+    trajectories = policy.log_probs([rollout.trajectory for rollout in rollouts])
+    batch = policy.batch(trajectories)
+    with torch.no_grad():
+        value_BT2 = reward.net.net.at_tokens(batch)
+    g_BS = value_BT2[..., 0].gather(1, batch.last_BS)
+    for got, wanted in zip(reward.score(trajectories), batch.per_step(g_BS), strict=True):
+        assert got == pytest.approx(wanted, abs=1e-5)
+    with pytest.raises(ValueError, match="there is a g in the form 'shaped' only, not in 'gail'"):
+        AIRLConfig(form="gail", rl_reward="g")
+
+
+def disturb(net):
+    """Give a network that starts at zero something to say."""
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+
+
+def log_pi_of(batch):
+    log_pi = torch.zeros(batch.step_mask_BS.shape)
+    for row, trajectory in enumerate(batch.trajectories):
+        log_pi[row, : len(trajectory.steps)] = torch.tensor([step.log_prob for step in trajectory.steps])
+    return log_pi
+
+
 def test_the_policy_skip_logit_does_not_depend_on_log_pi_and_a_scalar_heads_does(policy, task):
     batch = policy.batch([rollout.trajectory for rollout in sampled(policy, task)])
     near, far = -torch.ones(batch.step_mask_BS.shape), -5 * torch.ones(batch.step_mask_BS.shape)
-    skip, scalar = (Discriminator(policy.module, form=form, gamma=1.0) for form in ("policy-skip", "scalar-head"))
+    skip, scalar = (discriminator(form, policy.module) for form in ("policy-skip", "scalar-head"))
     torch.testing.assert_close(skip(batch, near).logit_BS, skip(batch, far).logit_BS)
     assert not torch.allclose(scalar(batch, near).logit_BS, scalar(batch, far).logit_BS)
 
 
 def test_no_gradient_reaches_log_pi_or_the_policy(policy, task):
-    net = Discriminator(policy.module, form="scalar-head", gamma=1.0)
+    net = discriminator("scalar-head", policy.module)
     batch = policy.batch([rollout.trajectory for rollout in sampled(policy, task)])
     log_pi = torch.zeros(batch.step_mask_BS.shape, requires_grad=True)
     net(batch, log_pi).logit_BS.sum().backward()
@@ -138,7 +192,7 @@ def test_search_gets_f_with_log_pi_of_the_prefix_and_rl_gets_the_clipped_logit(p
     for _ in range(5):
         reward.update(task.traces("train"), rollouts)
     logits = AIRL(AIRLConfig(search_score="l"), policy=policy)
-    logits._learner = reward._learner
+    logits._trained = reward._trained
     for t, f, logit in zip(trajectories, reward.score(trajectories), logits.score(trajectories), strict=True):
         prefix = 0.0
         for step, f_k, l_k in zip(t.steps, f, logit, strict=True):
@@ -168,7 +222,7 @@ def test_using_it_before_it_learned_says_what_to_do(policy, task):
 def test_problems_without_traces_are_left_out_and_a_task_without_any_is_named(policy, task):
     reward = AIRL(AIRLConfig(), policy=policy)
     assert reward.update([], sampled(policy, task)) == {"skipped": 1.0}
-    with pytest.raises(NotFittedError, match="no trace for the problems of its 1 updates"):
+    with pytest.raises(NotFittedError, match="in 1 updates the task had no trace"):
         reward.score(task.traces("train"))
     assert reward.update(task.traces("train"), sampled(policy, task))["skipped"] == 0.0
 
@@ -179,7 +233,7 @@ def test_the_learning_rate_ends_where_it_should_whatever_the_updates_per_round(p
     rates = []
     for _ in range(4):
         reward.update(task.traces("train"), sampled(policy, task))
-        rates.append(reward._learner.adamw.param_groups[0]["lr"])
+        rates.append(reward._trained[1].param_groups[0]["lr"])
     assert rates == pytest.approx([0.82e-3, 0.46e-3, 1e-4, 1e-4])
 
 
@@ -190,11 +244,9 @@ def test_search_gets_the_nets_own_f_from_the_forms_that_give_it(form, policy, ta
     reward.update(task.traces("train"), rollouts)
     trajectories = policy.log_probs([r.trajectory for r in rollouts])
     batch = policy.batch(trajectories)
-    log_pi = torch.zeros(batch.step_mask_BS.shape)
-    for row, trajectory in enumerate(trajectories):
-        log_pi[row, : len(trajectory.steps)] = torch.tensor([step.log_prob for step in trajectory.steps])
+    log_pi = log_pi_of(batch)
     with torch.no_grad():
-        expected = batch.per_step(reward._learner.net(batch, log_pi).f_BS)
+        expected = batch.per_step(reward.net(batch, log_pi).f_BS)
     for got, wanted in zip(reward.score(trajectories), expected, strict=True):
         assert got == pytest.approx(wanted, abs=1e-5)
 
@@ -209,7 +261,7 @@ def test_a_nan_stops_before_anything_is_updated_and_names_the_problems(policy, t
     rollouts = sampled(policy, task)
     reward = AIRL(AIRLConfig(), policy=policy)
     reward.update(task.traces("train"), rollouts)
-    net = reward._learner.net
+    net = reward.net.net
     with torch.no_grad():
         net.head.bias.fill_(float("nan"))
     before = net.head.weight.clone()
