@@ -1,0 +1,325 @@
+"""One cell of the suite, a task and a seed: its policies, rollouts and rewards, made once and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from suite import BenchTask, Sizes
+
+from trellis import (
+    Budget,
+    LearnedReward,
+    RewardModel,
+    Rollout,
+    SampleRequest,
+    SearchAlgorithm,
+    Task,
+    TrainablePolicy,
+    build,
+)
+from trellis.records import rollout_from_json, rollout_to_json
+from trellis.run.files import rename_directory
+from trellis.search import run_searches
+from trellis.types import Completion, Split, Trajectory
+
+SMALL = {
+    "model_type": "gpt2",
+    "n_layer": 2,
+    "n_embd": 64,
+    "n_head": 4,
+    "n_positions": 256,
+    "activation_function": "relu",
+}
+NO_DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+
+
+class Remembering:
+    """A policy that samples a problem's whole completions once, however many searches and rewards ask for them.
+
+    What it answers is what the policy would: a request's first n completions do not depend on n. The seconds that the
+    first asker spent are added to what every later one is said to have spent.
+    """
+
+    def __init__(self, policy: TrainablePolicy) -> None:
+        self.policy = policy
+        self.seconds_saved = 0.0
+        self._known: dict[tuple[object, ...], tuple[list[Completion], float]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.policy, name)
+
+    def sample(self, requests: Sequence[SampleRequest]) -> list[list[Completion]]:
+        """Answer each request, whole completions from memory where they are known."""
+        if any(request.prefix.steps or request.stop is not None for request in requests):
+            return self.policy.sample(requests)
+        keys = [(r.prefix.problem.id, r.seed, r.max_tokens, r.temperature) for r in requests]
+        missing = [r for r, key in zip(requests, keys, strict=True) if len(self._known.get(key, ([],))[0]) < r.n]
+        started = time.perf_counter()
+        answers = iter(self.policy.sample(missing))
+        each = (time.perf_counter() - started) / max(1, sum(request.n for request in missing))
+        for request, key in zip(requests, keys, strict=True):
+            if len(self._known.get(key, ([],))[0]) < request.n:
+                self._known[key] = (next(answers), each)
+            else:
+                self.seconds_saved += self._known[key][1] * request.n
+        return [self._known[key][0][: request.n] for request, key in zip(requests, keys, strict=True)]
+
+
+@dataclass(slots=True)
+class Measured:
+    """How one search went.
+
+    Attributes:
+        correct: "1" or "0" for each problem, in order.
+        tokens: Mean number of tokens sampled per problem.
+        seconds: Wall-clock seconds for all problems.
+    """
+
+    correct: str
+    tokens: float
+    seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        """The share of problems solved."""
+        return self.correct.count("1") / len(self.correct)
+
+    def record(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {"accuracy": self.accuracy, "tokens": self.tokens, "seconds": self.seconds, "correct": self.correct}
+
+
+class Cell:
+    """A task, a seed, and everything trained for them.
+
+    Args:
+        name: The task's name in the suite.
+        seed: Of the policy's first weights, of SFT and of RL; the problems are the same for all seeds.
+        sizes: How much of everything.
+        root: Where what is made is kept.
+        split: The split that is measured on: "test", or "validation" while tuning.
+    """
+
+    def __init__(
+        self, name: str, bench: BenchTask, seed: int, *, sizes: Sizes, root: Path, split: Split = "test"
+    ) -> None:
+        self.name = name
+        self.bench = bench
+        self.seed = seed
+        self.sizes = sizes
+        self.split: Split = split
+        self.root = root / f"{name}-{seed}"
+        self.seconds: dict[str, float] = {}
+        self._weights: str | None = None
+        if (self.root / "seconds.json").exists():
+            self.seconds = json.loads((self.root / "seconds.json").read_text(encoding="utf-8"))
+
+    @cached_property
+    def task(self) -> Task:
+        """The task."""
+        task: Task = build(self.bench.use, dict(self.bench.config))
+        return task
+
+    def task_with(self, **config: Any) -> Task:
+        """Return the same problems with other traces."""
+        task: Task = build(self.bench.use, {**self.bench.config, **config})
+        return task
+
+    @cached_property
+    def policy(self) -> TrainablePolicy:
+        """The policy, whose weights are those of whatever was asked for last (`at`)."""
+        return self.make_policy(SMALL)
+
+    def make_policy(self, init: Mapping[str, Any]) -> TrainablePolicy:
+        """Return an untrained policy of a size."""
+        tokenizer = {"words": list(self.bench.words), "numbers": self.bench.numbers}
+        config = {"init": {**init, **NO_DROPOUT}, "tokenizer": tokenizer, "cpu_threads": 1, "seed": self.seed}
+        policy: TrainablePolicy = build("transformers", config)
+        return policy
+
+    def at(self, name: str) -> TrainablePolicy:
+        """Return the policy with the weights trained under a name."""
+        if self._weights != name:
+            self.policy.load(self.root / "policies" / name)
+            self._weights = name
+        return self.policy
+
+    def trained(self, name: str, train: Callable[[TrainablePolicy], None], *, start: str | None) -> TrainablePolicy:
+        """Return the policy trained by `train` from the weights of `start`, trained now if it was not before."""
+        directory = self.root / "policies" / name
+        if not directory.exists():
+            policy = self.make_policy(SMALL) if start is None else self.at(start)
+            self._weights = None
+            started = time.perf_counter()
+            train(policy)
+            self.keep(directory, policy.save, seconds=time.perf_counter() - started)
+        return self.at(name)
+
+    def keep(self, directory: Path, save: Callable[[Path], None], *, seconds: float) -> None:
+        """Save something into a directory that is there as a whole or not at all, and note how long making it took."""
+        temporary = directory.with_name(f".{directory.name}.tmp")
+        temporary.mkdir(parents=True, exist_ok=True)
+        save(temporary)
+        self.note(f"{directory.parent.name}/{directory.name}", seconds)
+        rename_directory(temporary, directory)
+
+    def note(self, what: str, seconds: float) -> None:
+        """Note how long making something took."""
+        self.seconds[what] = seconds
+        self.root.mkdir(parents=True, exist_ok=True)
+        (self.root / "seconds.json").write_text(json.dumps(self.seconds, indent=1), encoding="utf-8")
+
+    def sft(self) -> TrainablePolicy:
+        """Return the policy after SFT on the task's traces."""
+
+        def train(policy: TrainablePolicy) -> None:
+            optimizer = build("sft", {"steps": self.sizes.sft_steps})
+            for _ in optimizer.train(policy=policy, task=self.task, seed=self.seed):
+                pass
+
+        return self.trained("sft", train, start=None)
+
+    def sample(
+        self, policy: TrainablePolicy, problems: Sequence[Any], *, n: int, seed: int, step: int = 0
+    ) -> list[Rollout]:
+        """Return n judged rollouts of each problem."""
+        starts = [self.task.start(problem) for problem in problems]
+        requests = [
+            SampleRequest(start, n=n, max_tokens=self.bench.max_tokens, seed=_seed(seed, start.problem.id))
+            for start in starts
+        ]
+        trajectories = [
+            self.task.extend(start, completion)
+            for start, row in zip(starts, policy.sample(requests), strict=True)
+            for completion in row
+        ]
+        return [Rollout(trajectory, self.task.verify(trajectory), step=step) for trajectory in trajectories]
+
+    @cached_property
+    def rollouts(self) -> list[Rollout]:
+        """The SFT policy's rollouts of training problems: what every reward is fitted on."""
+        directory = self.root / "rollouts" / "sft"
+        if not directory.exists():
+            policy = self.sft()
+            problems = self.task.problems("train")
+            order = np.random.default_rng(self.seed).permutation(len(problems))[: self.sizes.fit_problems]
+            started = time.perf_counter()
+            found = self.sample(policy, [problems[i] for i in order], n=self.sizes.group, seed=self.seed)
+
+            def save(into: Path) -> None:
+                lines = (json.dumps(rollout_to_json(rollout)) for rollout in found)
+                (into / "rollouts.jsonl").write_text("\n".join(lines), encoding="utf-8")
+
+            self.keep(directory, save, seconds=time.perf_counter() - started)
+        lines = (directory / "rollouts.jsonl").read_text(encoding="utf-8").split("\n")
+        return [rollout_from_json(json.loads(line)) for line in lines]
+
+    def fitted(
+        self,
+        name: str,
+        reward: LearnedReward,
+        *,
+        rollouts: Sequence[Rollout] | None = None,
+        traces: Iterable[Trajectory] | None = None,
+        batch: int | None = None,
+        seed: int | None = None,
+    ) -> LearnedReward:
+        """Return a reward fitted on the SFT policy's rollouts (or others), loaded if it was fitted before.
+
+        Args:
+            name: Under which it is kept.
+            reward: The reward, of the same configuration each time.
+            rollouts: What it is fitted on.
+            traces: Experts for it; the task's when left out.
+            batch: Rollouts per update.
+            seed: Of the batches; the cell's when left out.
+        """
+        directory = self.root / "rewards" / name
+        if not directory.exists():
+            pool = self.rollouts if rollouts is None else rollouts
+            self.sft()
+            started = time.perf_counter()
+            fit(
+                reward,
+                rollouts=pool,
+                traces=self.task.traces("train") if traces is None else traces,
+                steps=self.sizes.fit_steps,
+                batch_size=min(batch or self.sizes.fit_batch, len(pool)),
+                seed=self.seed if seed is None else seed,
+            )
+            self.keep(directory, reward.save, seconds=time.perf_counter() - started)
+        self.sft()
+        reward.load(directory)
+        return reward
+
+    def measure(
+        self,
+        policy: Any,
+        search: SearchAlgorithm,
+        reward: RewardModel | None = None,
+        *,
+        tokens: int | None = None,
+        num_problems: int | None = None,
+    ) -> Measured:
+        """Search for a solution of each test problem.
+
+        Args:
+            policy: What samples: a policy, or one that remembers.
+            search: How.
+            reward: What it is steered by.
+            tokens: At most so many tokens per problem.
+            num_problems: The first so many problems; `sizes.problems` when left out.
+        """
+        problems = self.task.problems(self.split)[: num_problems or self.sizes.problems]
+        saved = getattr(policy, "seconds_saved", 0.0)
+        started = time.perf_counter()
+        reports = list(
+            run_searches(
+                problems,
+                search=search,
+                policy=policy,
+                task=self.task,
+                reward=reward,
+                budget=Budget(tokens=tokens),
+                max_tokens=self.bench.max_tokens,
+                seed=self.seed,
+            )
+        )
+        seconds = time.perf_counter() - started + getattr(policy, "seconds_saved", 0.0) - saved
+        correct = "".join("1" if report.outcome.correct else "0" for report in reports)
+        return Measured(correct, sum(report.num_tokens for report in reports) / len(reports), seconds)
+
+
+def fit(
+    reward: LearnedReward,
+    *,
+    rollouts: Sequence[Rollout],
+    traces: Iterable[Trajectory],
+    steps: int,
+    batch_size: int,
+    seed: int,
+) -> None:
+    """Fit a reward anew: `steps` updates on batches drawn from the rollouts, with the traces of their problems."""
+    by_problem: defaultdict[str, list[Trajectory]] = defaultdict(list)
+    for trace in traces:
+        by_problem[trace.problem.id].append(trace)
+    reward.reset(seed=seed, num_updates=steps)
+    for step in range(steps):
+        rng = np.random.default_rng([seed, step])
+        batch = [rollouts[i] for i in rng.choice(len(rollouts), size=batch_size, replace=False)]
+        ids = dict.fromkeys(rollout.trajectory.problem.id for rollout in batch)
+        reward.update([trace for i in ids for trace in by_problem.get(i, ())], batch)
+
+
+def _seed(*parts: object) -> int:
+    text = "\0".join(map(str, parts))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "little")

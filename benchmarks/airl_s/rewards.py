@@ -1,0 +1,96 @@
+"""The rewards that are compared, each fitted on the same rollouts of the SFT policy with the same number of updates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cell import Cell
+
+from trellis import RewardModel, build
+
+LOG_PI_WEIGHT = 0.5
+"""w of a + w·log π, the same for every reward; log π of the whole prefix."""
+
+OWN = {"experts": "rollouts", "average": 0.99}
+"""Experts are the policy's own rollouts that the verifier found correct."""
+GIVEN = {"experts": "traces", "hard_negatives": {"share": 0.5}, "average": 0.99}
+"""Experts are given traces: no verifier, no labels; half of the negatives are traces made wrong."""
+TRACES_PER_PROBLEM = 8
+
+
+def airl(cell: Cell, name: str, config: Mapping[str, Any], *, score: str = "f", seed: int | None = None) -> RewardModel:
+    """Return AIRL with experts among the policy's own rollouts."""
+    reads = {"search_score": score, "log_pi_weight": LOG_PI_WEIGHT}
+    return cell.fitted(name, build("airl", {**config, **reads}, policy=cell.policy), seed=seed)
+
+
+def airl_given(cell: Cell, name: str, config: Mapping[str, Any], *, score: str = "f") -> RewardModel:
+    """Return AIRL with given traces as experts."""
+    reads = {"search_score": score, "log_pi_weight": LOG_PI_WEIGHT}
+    hard = dict(config.get("hard_negatives", {}))
+    if hard:
+        reads["hard_negatives"] = {**hard, "max_tokens": cell.bench.max_tokens}
+    experts = cell.task_with(traces_per_problem=TRACES_PER_PROBLEM)
+    reward = build("airl", {**config, **reads}, policy=cell.policy, task=cell.task, experts=experts)
+    # As many sequences go through the network per update as with the others: half of them are experts.
+    return cell.fitted(name, reward, batch=cell.sizes.fit_batch // 2)
+
+
+def monte_carlo(cell: Cell) -> RewardModel:
+    """Return Math-Shepherd labels at equal rollouts: few are labelled, and the labels' completions count as rollouts."""
+    begun = cell.rollouts[:: cell.sizes.group]
+    config = {
+        "completions": 4,
+        "budget_rollouts": len(cell.rollouts) - len(begun),
+        "max_tokens": cell.bench.max_tokens,
+        "average": 0.99,
+    }
+    reward = build("monte-carlo", config, policy=cell.policy, task=cell.task)
+    return cell.fitted("monte-carlo", reward, rollouts=begun)
+
+
+def with_log_pi(cell: Cell, reward: RewardModel) -> RewardModel:
+    """Return a + w·log π."""
+    rewards = {"a": reward, "log-pi": build("log-pi", policy=cell.policy)}
+    combined: RewardModel = build("weighted-sum", {"weights": {"a": 1.0, "log-pi": LOG_PI_WEIGHT}}, rewards=rewards)
+    return combined
+
+
+def learned(cell: Cell, use: str, **config: Any) -> RewardModel:
+    """Return a reward learned from the rollouts' outcomes."""
+    return cell.fitted(use, build(use, {"average": 0.99, **config}, policy=cell.policy))
+
+
+RAW: dict[str, Callable[[Cell], RewardModel]] = {
+    "airl l": lambda cell: airl(cell, "airl", OWN, score="l"),
+    "airl-given l": lambda cell: airl_given(cell, "airl-given", GIVEN, score="l"),
+    "correct-wrong": lambda cell: airl(cell, "correct-wrong", {**OWN, "negatives": "wrong"}, score="l"),
+    "outcome-value": lambda cell: learned(cell, "outcome-value"),
+    "orm": lambda cell: learned(cell, "orm"),
+    "implicit": lambda cell: learned(cell, "implicit", beta=0.5),
+    "monte-carlo": monte_carlo,
+}
+"""Rewards without log π in them."""
+
+BOUNDS: dict[str, Callable[[Cell], RewardModel]] = {
+    "log-pi": lambda cell: build("log-pi", policy=cell.policy),
+    "random": lambda cell: build("random", {"seed": cell.seed}),
+    "verifier": lambda cell: build("verifier", task=cell.task),
+    "oracle": lambda cell: build("oracle", task=cell.task),
+}
+"""What needs no fit."""
+
+
+def all_rewards(cell: Cell) -> dict[str, RewardModel]:
+    """Return every reward: the bounds, the raw ones, and those with log π added; AIRL's sum with it is f."""
+    rewards = {name: make(cell) for name, make in (BOUNDS | RAW).items()}
+    for name in RAW:
+        combined = name.replace(" l", " f") if name.endswith(" l") else f"{name} + log-pi"
+        rewards[combined] = with_log_pi(cell, rewards[name])
+    return rewards
+
+
+def f(cell: Cell) -> RewardModel:
+    """Return AIRL's f, what search is steered by."""
+    return airl(cell, "airl", OWN)

@@ -1,0 +1,80 @@
+"""What the suite runs over: eight tasks with the words of their vocabularies, and how much of everything there is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class BenchTask:
+    """A task at the difficulty it is measured at.
+
+    Attributes:
+        use: The component.
+        words: Texts that are one token each.
+        numbers: The numbers below this are one token each.
+        max_tokens: At most so many tokens per completion.
+        config: What differs from the component's defaults.
+    """
+
+    use: str
+    words: tuple[str, ...]
+    numbers: int = 64
+    max_tokens: int = 64
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+TASKS: dict[str, BenchTask] = {
+    "countdown": BenchTask("countdown", (" + ", " - ", " = ", " | left: ", " -> "), max_tokens=48),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much of everything; every reward is fitted on the same rollouts with the same number of updates.
+
+    Attributes:
+        sft_steps: Gradient steps on the task's traces.
+        fit_problems: Training problems whose rollouts rewards are fitted on.
+        group: Rollouts of each.
+        fit_steps: Updates of each fit.
+        fit_batch: Trajectories per update, experts and negatives together.
+        fits: Independent fits of the part "refit".
+        rl_steps: GRPO's iterations, of `rl_problems` x `group` rollouts.
+        rl_problems: Problems per iteration.
+        problems: Test problems.
+        n: Completions of best-of-n; beam, MCTS and the others get the same number of tokens.
+        curve: The numbers of completions of the part "curve".
+        curve_problems: Its test problems.
+    """
+
+    sft_steps: int = 600
+    fit_problems: int = 1920
+    group: int = 8
+    fit_steps: int = 300
+    fit_batch: int = 256
+    fits: int = 4
+    rl_steps: int = 60
+    rl_problems: int = 32
+    problems: int = 200
+    n: int = 16
+    curve: tuple[int, ...] = (1, 4, 16, 64, 256)
+    curve_problems: int = 100
+
+
+FULL = Sizes()
+QUICK = Sizes(
+    sft_steps=60,
+    fit_problems=64,
+    fit_steps=20,
+    fit_batch=64,
+    fits=2,
+    rl_steps=3,
+    rl_problems=8,
+    problems=20,
+    n=4,
+    curve=(1, 4),
+    curve_problems=10,
+)
