@@ -15,7 +15,7 @@ CONFIGS: dict[str, dict[str, object]] = {
     "best-of-n/weighted-majority": {"settle": 0.9},
     "core/processes": {"workers": 2},
     "grpo/grpo": {"steps": 3},
-    "mcts/mcts": {"widening": 0.5},
+    "mcts/mcts": {"widening": 1.0},
     "reasoning/arithmetic": FEW_PROBLEMS,
     "reasoning/countdown": FEW_PROBLEMS,
     "sft/sft": {"steps": 3},

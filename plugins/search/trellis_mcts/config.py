@@ -13,16 +13,16 @@ class MctsConfig(Config):
 
     simulations: int = Field(default=16, ge=0)
     """How many times a leaf is expanded after the root; fewer where the tree or the budget is exhausted before."""
-    batch: int = Field(default=4, ge=1)
-    """How many leaves are selected and expanded in one round."""
+    batch: int = Field(default=2, ge=1)
+    """How many leaves are selected and expanded in one round; the fewer, the more each selection knows."""
     root_children: int = Field(default=8, ge=1)
     """Continuations sampled of the root. Few of them cap everything: a first step not among them is never taken."""
     children: int = Field(default=4, ge=1)
     """Continuations sampled of any other node when it is first expanded."""
-    until: Literal["step", "end"] = "step"
-    """Continue by one "step", or to the "end": every step of a whole completion becomes a node."""
-    widening: float = Field(default=0.0, ge=0, le=1)
-    """Progressive widening: a node of N visits may have been continued children · (1 + N)^widening times; 0: only once."""
+    widening: float = Field(default=0.0, ge=0)
+    """C of progressive widening: a node of N visits may have C · N^exponent more continuations; 0: it is expanded once."""
+    widening_exponent: float = Field(default=0.5, ge=0, le=1)
+    """The exponent of progressive widening."""
     c_puct: float = Field(default=1.0, ge=0)
     """How much exploring weighs against value; in standard deviations where values are standardised."""
     prior: Literal["duplicates", "uniform"] = "duplicates"

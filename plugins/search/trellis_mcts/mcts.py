@@ -62,7 +62,7 @@ class Mcts(SearchAlgorithm):
                 num_each = math.gcd(*(leaf.num_wanted for leaf in leaves))
                 asked = [leaf for leaf in leaves for _ in range(leaf.num_wanted // num_each)]
                 grown: Extended = yield Extend(
-                    tuple(leaf.trajectory for leaf in asked), num_each, config.until, config.temperature
+                    tuple(leaf.trajectory for leaf in asked), num_each, "step", config.temperature
                 )
                 chains = [
                     chain

@@ -85,13 +85,16 @@ class Tree:
     def num_missing(self, node: Node) -> int:
         """Return how many continuations of a node it takes to expand it; below 1 if it is not to be expanded.
 
-        Progressive widening (Coulom 2007; Couëtoux et al. 2011): `k (1 + N)^widening` in all, k the configured number of
-        children. N counts the visits before, so the first expansion samples k.
+        Progressive widening (Coulom 2007; Couëtoux et al. 2011, https://doi.org/10.1007/978-3-642-25566-3_32), on top of
+        the k children of the first expansion:
+
+            k + floor(C N^exponent)     continuations in all, at N visits so far
         """
         if node.trajectory.finished:
             return 0
-        k = self.config.children if node.parent else self.config.root_children
-        return math.floor(k * (1 + node.num_visits) ** self.config.widening) - node.num_sampled
+        config = self.config
+        k = config.children if node.parent else config.root_children
+        return k + int(config.widening * node.num_visits**config.widening_exponent) - node.num_sampled
 
     def puct(self, child: Node) -> float:
         """Return what selection maximises.
