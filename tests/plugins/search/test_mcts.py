@@ -30,10 +30,15 @@ def conclude(process, answer=None):
     return end.value.value
 
 
-def expand(tree, scores, **flags):
-    """Select a leaf, give it a child of each text and score, and back up; return the leaf and its new children."""
+def expand(tree, scores):
+    """Select a leaf, give it a child of each text and score, and back up; return the leaf and its new children.
+
+    Continuations it wants beyond those are cut.
+    """
     leaf = tree.select()
-    new = [node for text in scores for node in tree.add(leaf, grow(leaf.trajectory, text, **flags))]
+    new = [node for text in scores for node in tree.add(leaf, grow(leaf.trajectory, text))]
+    for _ in range(leaf.num_wanted - len(scores)):
+        tree.add(leaf, grow(leaf.trajectory, "?", cut=True))
     for node, score in zip(new, scores.values(), strict=True):
         node.score = score
     tree.expanded([leaf])
@@ -105,12 +110,13 @@ def test_the_best_child_replaces_what_its_parent_seemed_to_be_worth():
 
 
 def test_values_are_standardised_over_all_nodes_of_a_depth():
-    tree = Tree(ROOT, MctsConfig(backup="mean"))
+    tree = Tree(ROOT, MctsConfig(backup="mean", c_puct=100.0))
     _, (a, b) = expand(tree, {"a": 10.0, "b": 20.0})
     assert (a.value, b.value) == (-1.0, 1.0)
     _, (x, y) = expand(tree, {"x": -5.0, "y": -7.0})
     assert (x.value, y.value) == (1.0, -1.0)
-    expand(tree, {"z": -6.0})
+    leaf, _ = expand(tree, {"z": -6.0})
+    assert leaf is a
     assert x.value == pytest.approx(1 / math.sqrt(2 / 3))
 
 
