@@ -169,15 +169,14 @@ def test_a_text_that_ended_once_and_went_on_another_time_is_two_nodes():
 
 
 def test_no_more_leaves_are_expanded_than_simulations():
-    process, request = start(root_children=2, children=1, batch=2, simulations=3)
-    num_expanded = 0
-    with pytest.raises(StopIteration):
-        while True:
-            children = [[grow(p, text) for text in "ab"[: request.n]] for p in request.prefixes]
-            scores = process.send(children)
-            request = process.send([[0.0] * len(t.steps) for t in scores.trajectories])
-            num_expanded += len(request.prefixes)
-    assert num_expanded == 3
+    process, _ = start(root_children=2, children=1, batch=2, simulations=3)
+    a, b = grow(ROOT, "a"), grow(ROOT, "b")
+    process.send([[a, b]])
+    assert len(process.send([[0.0], [0.0]]).prefixes) == 2
+    process.send([[grow(a, "x")], [grow(b, "x")]])
+    assert len(process.send([[0.0, 0.0]] * 2).prefixes) == 1
+    process.send([[grow(grow(a, "x"), "y")]])
+    assert conclude(process, [[0.0] * 3]) == SearchResult(None)
 
 
 def test_a_step_of_several_lines_is_a_chain_of_nodes():
