@@ -9,8 +9,13 @@ FEW_PROBLEMS = {"train_size": 60, "validation_size": 20, "test_size": 20}
 
 CONFIGS: dict[str, dict[str, object]] = {
     "beam/beam": {"width": 2},
+    "beam/dvts": {"trees": 2},
+    "best-of-n/best-of-n": {"settle": 0.9},
+    "best-of-n/majority": {"settle": 0.9},
+    "best-of-n/weighted-majority": {"settle": 0.9},
     "core/processes": {"workers": 2},
     "grpo/grpo": {"steps": 3},
+    "mcts/mcts": {"widening": 1.0},
     "reasoning/arithmetic": FEW_PROBLEMS,
     "reasoning/countdown": FEW_PROBLEMS,
     "sft/sft": {"steps": 3},

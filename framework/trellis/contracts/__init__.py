@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trellis.contracts.aggregation import Aggregate, aggregate
+from trellis.contracts.candidates import conclude, distinct, rank, softmax, unscored, weighted_shares, weighted_vote
 from trellis.contracts.database import DatabaseBackend, Execution
 from trellis.contracts.executor import Executor, ItemResult
 from trellis.contracts.optimizer import PolicyOptimizer, State
@@ -59,4 +60,11 @@ __all__ = [
     "Task",
     "TrainablePolicy",
     "aggregate",
+    "conclude",
+    "distinct",
+    "rank",
+    "softmax",
+    "unscored",
+    "weighted_shares",
+    "weighted_vote",
 ]

@@ -6,12 +6,11 @@ next round; rounds end when no open prefix is left, their number is the driver's
 
 from __future__ import annotations
 
-import math
-
 from trellis.contracts.aggregation import aggregate
+from trellis.contracts.candidates import conclude, distinct, rank, unscored
 from trellis.contracts.search import Extend, Extended, Score, Scored, SearchAlgorithm, SearchProcess
 from trellis.errors import BudgetExhausted
-from trellis.types import Candidate, SearchResult, Trajectory
+from trellis.types import Candidate, Trajectory
 from trellis_beam.config import BeamConfig
 
 
@@ -43,26 +42,14 @@ class Beam(SearchAlgorithm):
                 grown: Extended = yield Extend(kept, num_each, "step", config.temperature)
                 found = [child for children in grown for child in children if not child.cut]
                 if config.dedupe:
-                    found = _distinct(found)
+                    found = distinct(found)
                 if not found:
                     break
                 scores: Scored = yield Score(tuple(found))
                 ranked = [Candidate(t, aggregate(row, config.aggregate)) for t, row in zip(found, scores, strict=True)]
                 candidates += [one for one in ranked if one.trajectory.finished]
-                beam = sorted((one for one in ranked if one.trajectory.open), key=_rank, reverse=True)
+                beam = sorted((one for one in ranked if one.trajectory.open), key=rank, reverse=True)
                 kept = tuple(one.trajectory for one in beam[: config.width])
         except BudgetExhausted:
-            candidates += [Candidate(child, -math.inf) for child in found if child.finished]
-        best = max(candidates, key=_rank, default=None)
-        return SearchResult(best.trajectory if best else None, tuple(candidates))
-
-
-def _distinct(found: list[Trajectory]) -> list[Trajectory]:
-    first: dict[tuple[str, bool], Trajectory] = {}
-    for trajectory in found:
-        first.setdefault((trajectory.text, trajectory.finished), trajectory)
-    return list(first.values())
-
-
-def _rank(candidate: Candidate) -> tuple[float, float]:
-    return candidate.score, candidate.trajectory.log_prob
+            candidates += unscored(found)
+        return conclude(candidates)

@@ -19,3 +19,18 @@ class BeamConfig(Config):
     """How the scores of a prefix's steps become the number it is ranked by."""
     dedupe: bool = True
     """Whether continuations with the same text count once, so that the beam does not fill with copies of one prefix."""
+
+
+class DvtsConfig(Config):
+    """Settings of `dvts`."""
+
+    trees: int = Field(default=4, ge=1)
+    """How many independent subtrees are grown."""
+    expand: int = Field(default=4, ge=1)
+    """Continuations of each subtree's prefix; a round samples `trees * expand`."""
+    temperature: float = Field(default=1.0, ge=0)
+    """Sampling temperature; at 0 all continuations of a prefix are the same, and so are all subtrees."""
+    aggregate: Aggregate = "last"
+    """How the scores of a prefix's steps become the number it is ranked by."""
+    dedupe: bool = True
+    """Whether continuations of one subtree with the same text count, and are scored, once."""

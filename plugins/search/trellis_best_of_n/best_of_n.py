@@ -1,14 +1,18 @@
-"""Best-of-n: sample whole completions and keep the one the reward likes best."""
+"""Best-of-n: sample whole completions and keep the one the reward likes best.
+
+With `settle` it draws its samples in rounds and stops when more of them would hardly change the answer; the rule is
+this project's own and stands at `best_stays_probability`.
+"""
 
 from __future__ import annotations
 
-import math
-
 from trellis.contracts.aggregation import aggregate
+from trellis.contracts.candidates import conclude, rank, unscored
 from trellis.contracts.search import Extend, Extended, Score, Scored, SearchAlgorithm, SearchProcess
 from trellis.errors import BudgetExhausted
-from trellis.types import Candidate, SearchResult, Trajectory
+from trellis.types import Candidate, Trajectory
 from trellis_best_of_n.config import BestOfNConfig
+from trellis_best_of_n.settled import best_stays_probability, rounds
 
 
 class BestOfN(SearchAlgorithm):
@@ -26,17 +30,28 @@ class BestOfN(SearchAlgorithm):
         self.aggregate = config.aggregate
 
     def search(self, root: Trajectory) -> SearchProcess:
-        """Ask for n completions, then for their scores."""
-        finished: tuple[Trajectory, ...] = ()
-        ranks: list[float] = []
+        """Ask for completions, then for their scores, round by round until the answer is settled."""
+        config = self.config
+        candidates: list[Candidate] = []
+        found: tuple[Trajectory, ...] = ()
+        num_drawn = 0
         try:
-            sampled: Extended = yield Extend((root,), self.config.n, "end", self.config.temperature)
-            finished = tuple(trajectory for trajectory in sampled[0] if trajectory.finished)
-            if finished:
-                scores: Scored = yield Score(finished)
-                ranks = [aggregate(row, self.config.aggregate) for row in scores]
+            for size in rounds(config.n, batch=config.batch, settle=config.settle):
+                sampled: Extended = yield Extend((root,), size, "end", config.temperature)
+                num_drawn += size
+                found = tuple(trajectory for trajectory in sampled[0] if trajectory.finished)
+                if found:
+                    scores: Scored = yield Score(found)
+                    candidates += [
+                        Candidate(t, aggregate(row, config.aggregate)) for t, row in zip(found, scores, strict=True)
+                    ]
+                    found = ()
+                ranked = sorted(candidates, key=rank, reverse=True)
+                if (
+                    config.settle is not None
+                    and best_stays_probability(ranked, num_drawn=num_drawn, n=config.n) >= config.settle
+                ):
+                    break
         except BudgetExhausted:
-            ranks = [-math.inf] * len(finished)
-        candidates = tuple(map(Candidate, finished, ranks))
-        best = max(candidates, key=lambda candidate: (candidate.score, candidate.trajectory.log_prob), default=None)
-        return SearchResult(best.trajectory if best else None, candidates)
+            candidates += unscored(found)
+        return conclude(candidates)

@@ -7,11 +7,20 @@ from trellis.contracts import Extend, Score
 from trellis.errors import BudgetExhausted
 from trellis.types import Candidate, Problem, SearchResult, Step, Trajectory
 from trellis_best_of_n.best_of_n import BestOfN
-from trellis_best_of_n.config import BestOfNConfig, GreedyConfig, MajorityConfig
+from trellis_best_of_n.config import BestOfNConfig, GreedyConfig, MajorityConfig, WeightedMajorityConfig
 from trellis_best_of_n.greedy import Greedy
 from trellis_best_of_n.majority import Majority
+from trellis_best_of_n.weighted_majority import WeightedMajority
 
 ROOT = Trajectory(Problem("p", "1 + 1"), "1 + 1\n")
+
+
+SEARCHES = [
+    Greedy(GreedyConfig()),
+    Majority(MajorityConfig()),
+    WeightedMajority(WeightedMajorityConfig()),
+    BestOfN(BestOfNConfig()),
+]
 
 
 def ended(answer, log_prob=-1.0, *, finished=True, text=None):
@@ -115,7 +124,7 @@ def test_best_of_n_without_scores_answers_with_the_most_probable():
     assert {candidate.score for candidate in result.candidates} == {-math.inf}
 
 
-@pytest.mark.parametrize("search", [Greedy(GreedyConfig()), Majority(MajorityConfig()), BestOfN(BestOfNConfig())])
+@pytest.mark.parametrize("search", SEARCHES)
 def test_a_budget_of_nothing_finds_nothing(search):
     process = search.search(ROOT)
     next(process)
@@ -126,3 +135,95 @@ def test_a_budget_of_nothing_finds_nothing(search):
 def test_settings_that_make_no_sense_are_refused(values):
     with pytest.raises(ValidationError):
         BestOfNConfig(**values)
+
+
+def test_votes_are_weighted_by_the_exponential_of_the_score():
+    process = WeightedMajority(WeightedMajorityConfig(n=4, temperature=0.7)).search(ROOT)
+    assert next(process) == Extend((ROOT,), n=4, until="end", temperature=0.7)
+    samples = [ended("2", -5.0), ended("3"), ended("2", -2.0), ended(None, text="?")]
+    assert process.send([samples]) == Score(tuple(samples))
+    result = conclude(process, [[math.log(2)], [math.log(3)], [math.log(2)], [9.0]])
+    assert result.best == samples[2]
+    assert [candidate.score for candidate in result.candidates] == pytest.approx([4 / 7, 3 / 7, 4 / 7, 0.0])
+
+
+@pytest.mark.parametrize(("temperature", "answer"), [(0.1, "3"), (10.0, "2")])
+def test_the_score_temperature_says_how_much_the_best_completion_counts(temperature, answer):
+    process = WeightedMajority(WeightedMajorityConfig(n=3, score_temperature=temperature)).search(ROOT)
+    next(process)
+    process.send([[ended("2"), ended("3"), ended("2")]])
+    assert conclude(process, [[0.1], [0.5], [0.1]]).best.answer == answer
+
+
+def test_unscored_completions_have_no_vote():
+    process = WeightedMajority(WeightedMajorityConfig(n=4, settle=0.99, batch=2)).search(ROOT)
+    next(process)
+    first = [ended("2", -3.0), ended(None, text="?")]
+    process.send([first])
+    assert process.send([[0.1], [0.1]]) == Extend((ROOT,), n=2, until="end")
+    process.send([[ended("3", -1.0), ended("3", -1.0)]])
+    result = conclude(process)
+    assert result.best == first[0]
+    assert [candidate.score for candidate in result.candidates] == [1.0, 0.0, -math.inf, -math.inf]
+
+
+def test_a_vote_ends_when_it_is_settled():
+    process = Majority(MajorityConfig(n=16, settle=0.95, batch=2, temperature=0.7)).search(ROOT)
+    request = Extend((ROOT,), n=2, until="end", temperature=0.7)
+    assert next(process) == request
+    # Ahead by 2 : 0 with 1 - 1/8, by 4 : 0 with 1 - 1/32.
+    assert process.send([[ended("2"), ended("2")]]) == request
+    result = conclude(process, [[ended("2"), ended("2")]])
+    assert result.best.answer == "2"
+    assert len(result.candidates) == 4
+
+
+def test_a_vote_ends_when_what_is_left_cannot_change_it():
+    process = Majority(MajorityConfig(n=5, settle=0.999, batch=4)).search(ROOT)
+    assert next(process).n == 4
+    assert conclude(process, [[ended("2"), ended("2"), ended("2"), ended("3")]]).best.answer == "2"
+    process = Majority(MajorityConfig(n=5, settle=0.999, batch=4)).search(ROOT)
+    next(process)
+    assert process.send([[ended("2"), ended("2"), ended("4"), ended("3")]]).n == 1
+
+
+def test_a_vote_cut_off_by_its_budget_counts_what_it_has():
+    process = Majority(MajorityConfig(n=16, settle=0.99, batch=2)).search(ROOT)
+    next(process)
+    process.send([[ended("2"), ended("2")]])
+    assert conclude(process).best.answer == "2"
+
+
+def test_a_weighted_vote_ends_when_it_is_settled():
+    process = WeightedMajority(WeightedMajorityConfig(n=16, settle=0.95, batch=4)).search(ROOT)
+    next(process)
+    process.send([[ended("2")] * 4])
+    assert len(conclude(process, [[0.3]] * 4).candidates) == 4
+    # One weight far above the others is one vote, however large it is.
+    process = WeightedMajority(WeightedMajorityConfig(n=16, settle=0.95, batch=4)).search(ROOT)
+    next(process)
+    process.send([[ended("2")] * 4])
+    assert process.send([[30.0], [0.0], [0.0], [0.0]]).n == 4
+
+
+def test_best_of_n_ends_when_the_best_agree():
+    process = BestOfN(BestOfNConfig(n=16, settle=0.85, batch=4)).search(ROOT)
+    assert next(process).n == 4
+    process.send([[ended("2"), ended("2"), ended("2"), ended("3")]])
+    # 4/16 + 12/16 · 4/5 = 0.85
+    assert len(conclude(process, [[0.9], [0.8], [0.7], [0.1]]).candidates) == 4
+    process = BestOfN(BestOfNConfig(n=16, settle=0.85, batch=4)).search(ROOT)
+    next(process)
+    process.send([[ended("2"), ended("2"), ended("2"), ended("3")]])
+    assert process.send([[0.9], [0.8], [0.1], [0.7]]).n == 4
+
+
+def test_without_settle_all_samples_come_at_once_whatever_the_batch():
+    for search in (Majority(MajorityConfig(n=9, batch=2)), BestOfN(BestOfNConfig(n=9, batch=2))):
+        assert next(search.search(ROOT)).n == 9
+
+
+@pytest.mark.parametrize("values", [{"settle": 0.5}, {"settle": 1.0}, {"batch": 0}, {"score_temperature": 0.0}])
+def test_settling_at_what_cannot_be_is_refused(values):
+    with pytest.raises(ValidationError):
+        WeightedMajorityConfig(**values)
