@@ -9,8 +9,10 @@ FEW_PROBLEMS = {"train_size": 60, "validation_size": 20, "test_size": 20}
 
 CONFIGS: dict[str, dict[str, object]] = {
     "beam/beam": {"width": 2},
+    "combination/weighted-sum": {"weights": {"reward": 2.0}},
     "core/processes": {"workers": 2},
     "grpo/grpo": {"steps": 3},
+    "prm/monte-carlo": {"completions": 2, "max_tokens": 24},
     "reasoning/arithmetic": FEW_PROBLEMS,
     "reasoning/countdown": FEW_PROBLEMS,
     "sft/sft": {"steps": 3},

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from trellis.records import rollout_from_json, rollout_to_json
 from trellis.run.difference import differences
 from trellis.run.files import append_line, read_lines, write_atomic
-from trellis.records import rollout_from_json, rollout_to_json
 from trellis.types import Outcome, Problem, Rollout, Step, Trajectory
 
 texts = st.text(max_size=20)
