@@ -165,7 +165,7 @@ def test_rollouts_without_steps_never_reach_the_objective(task, batch):
 
 
 def test_before_any_update_it_says_which_stages_fit_it(task):
-    with pytest.raises(NotFittedError, match="Mean has not learned anything yet: run a `train` stage .* `fit-reward`"):
+    with pytest.raises(NotFittedError, match=r"Mean has not learned anything yet: run a `train` stage .* `fit-reward`"):
         mean().score(task.traces("train"))
 
 

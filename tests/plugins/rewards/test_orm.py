@@ -74,7 +74,9 @@ def test_a_policy_that_writes_no_step_is_named(task):
     reward = ORM(ORMConfig(), policy=trainable())
     root = task.start(task.problems("train")[0])
     assert reward.update([], [Rollout(root, task.verify(root))]) == {"skipped": 1.0}
-    with pytest.raises(NotFittedError, match="ORM has not learned anything: in 1 updates no rollout had a step: .*sft"):
+    with pytest.raises(
+        NotFittedError, match=r"ORM has not learned anything: in 1 updates no rollout had a step: .*sft"
+    ):
         reward.score([root])
 
 
