@@ -156,7 +156,7 @@ class NetworkReward(LearnedReward, Generic[Net]):
             self.remember(values["memory"])
         except KeyError as error:
             raise CheckpointError(f"{directory} does not fit this reward: it has no {error}", path=directory) from error
-        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        except (OSError, RuntimeError, TypeError, ValueError, SafetensorError) as error:
             raise CheckpointError(f"{directory} does not fit this reward: {error}", path=directory) from error
         self.num_done, self._num_updates, self.seed = done, num_updates, seed
 

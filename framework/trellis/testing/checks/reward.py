@@ -228,7 +228,12 @@ def _scene(subject: Subject) -> Scene:
     task: Task = _first(needs, Task) or Successor(SuccessorConfig())
     policy: Policy = _first(needs, Policy) or Table(TableConfig())
     batches = tuple(rollouts(task, policy, seed=100 * index) for index in range(2))
-    return Scene(subject.make(needs), policy, batches, tuple(traces_for(task, batch) for batch in batches))
+    traces = tuple(traces_for(task, batch) for batch in batches)
+    # Rewards that a reward is made of have learned something: sums and products of zeros would pass most checks.
+    for part in _flat(needs):
+        if isinstance(part, LearnedReward):
+            part.update(traces[0], batches[0])
+    return Scene(subject.make(needs), policy, batches, traces)
 
 
 def _fitted(subject: Subject) -> Scene:
@@ -240,7 +245,12 @@ def _fitted(subject: Subject) -> Scene:
 
 
 def _first(needs: Mapping[str, Any], contract: type) -> Any:
-    return next((need for need in needs.values() if isinstance(need, contract)), None)
+    return next((need for need in _flat(needs) if isinstance(need, contract)), None)
+
+
+def _flat(needs: Mapping[str, Any]) -> list[Any]:
+    """Return the collaborators, those of needs that take many among them."""
+    return [part for need in needs.values() for part in (need.values() if isinstance(need, Mapping) else [need])]
 
 
 def _reloaded(subject: Subject, reward: LearnedReward) -> Any:

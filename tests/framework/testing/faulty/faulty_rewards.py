@@ -31,6 +31,23 @@ class Length(RewardModel):
         return [[self.config.per_character * len(step.text) for step in t.steps] for t in trajectories]
 
 
+@breaks("scores-do-not-depend-on-the-batch", "reward", needs={"parts": Need("reward", many=True)})
+class CentredSum(RewardModel):
+    """Its parts are worth 0 until they have learned something: then there is nothing to centre, and no fault to see."""
+
+    Config = LengthConfig
+
+    def __init__(self, config, *, parts):
+        self.parts = parts
+
+    def score(self, trajectories):
+        scores = [part.score(trajectories) for part in self.parts.values()]
+        sums = [[sum(step) for step in zip(*rows, strict=True)] for rows in zip(*scores, strict=True)]
+        values = [value for row in sums for value in row]
+        centre = sum(values) / len(values) if len(trajectories) > 1 else 0.0
+        return [[value - centre for value in row] for row in sums]
+
+
 class HeadConfig(Config):
     learning_rate: float = 0.01
     """Of the optimizer."""

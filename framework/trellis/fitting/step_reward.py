@@ -1,0 +1,33 @@
+"""Learned rewards that are one logit per step: what is left to a subclass is where its labels come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from trellis.fitting.reward import NetworkReward
+from trellis.nn import StepNet
+from trellis.types import Trajectory
+
+
+class StepReward(NetworkReward[StepNet]):
+    """The logit of the probability that a step is right, in whichever sense the labels give to the word."""
+
+    def make_net(self) -> StepNet:
+        """Return the policy's trunk, copied, with one head of zeros: every step is worth 1/2 before the first update."""
+        return StepNet(self.policy.module)
+
+    @torch.no_grad()
+    def score(self, trajectories: Sequence[Trajectory]) -> list[list[float]]:
+        """Return the logit at every step; where it is the same, so is the probability."""
+        net = self.net
+        return [row for batch in self.batches(trajectories) for row in batch.per_step(net(batch))]
+
+    @property
+    def why_skipped(self) -> str:
+        """Rollouts without a step are all that such a reward cannot learn from."""
+        return (
+            "no rollout had a step: the policy ends at once. Train it on traces first (a `train` stage with `use: sft`), "
+            "or raise the `max_tokens` of the stage that samples"
+        )
