@@ -9,7 +9,7 @@ from trellis.nn.optim import (
     optimizer_tensors,
     seeded,
 )
-from trellis.nn.statistics import masked_mean, token_log_probs
+from trellis.nn.statistics import masked_mean, token_entropies, token_log_probs
 
 __all__ = [
     "Schedule",
@@ -21,5 +21,6 @@ __all__ = [
     "optimizer_tensors",
     "pad",
     "seeded",
+    "token_entropies",
     "token_log_probs",
 ]
