@@ -25,7 +25,6 @@ import numpy as np
 import torch
 
 from trellis import (
-    JSON,
     PolicyOptimizer,
     Problem,
     RewardModel,
@@ -40,6 +39,7 @@ from trellis import (
 )
 from trellis.errors import CapabilityError, NothingSolvedError
 from trellis.nn import load_optimizer_tensors, optimizer_tensors
+from trellis.types import JSON
 from trellis_sft.config import RFTConfig
 from trellis_sft.likelihood import drawn_batch, likelihood_step, new_adamw
 
@@ -139,7 +139,9 @@ class RFT(PolicyOptimizer):
             for prefix, s in zip(prefixes, rng.integers(2**62, size=count), strict=True)
         ]
         answers = policy.sample(requests)
-        sampled = [task.extend(p, completion) for p, group in zip(prefixes, answers, strict=True) for completion in group]
+        sampled = [
+            task.extend(p, completion) for p, group in zip(prefixes, answers, strict=True) for completion in group
+        ]
         rollouts = [Rollout(trajectory, task.verify(trajectory), step=self._done) for trajectory in sampled]
         if not any(rollout.outcome.correct for rollout in rollouts):
             raise NothingSolvedError(
