@@ -13,6 +13,7 @@
     ├── CapabilityError             a component was asked for something it does not offer
     ├── NotFittedError              a learned reward was used before it had learned anything
     ├── ContractError               a plugin's answer breaks its contract
+    ├── NothingSolvedError          no sampled solution is correct: there is nothing to learn from
     ├── NumericsError               a loss or gradient is not finite
     ├── BudgetExhausted             thrown into a search when its budget is spent
     └── RunError
@@ -206,6 +207,32 @@ class NotFittedError(TrellisError):
 
 class ContractError(TrellisError):
     """A plugin's answer breaks its contract; the message names the component and the rule."""
+
+
+class NothingSolvedError(TrellisError):
+    """No sampled solution is correct: there is nothing to learn from.
+
+    Attributes:
+        step: The training step, from 1.
+        num_rollouts: How many were sampled.
+        num_problems: Of how many problems.
+        num_cut: How many of them a token limit cut short.
+        reason: What the verifier most often said.
+    """
+
+    def __init__(
+        self, optimizer: str, *, step: int, num_rollouts: int, num_problems: int, num_cut: int, reason: str
+    ) -> None:
+        self.step = step
+        self.num_rollouts = num_rollouts
+        self.num_problems = num_problems
+        self.num_cut = num_cut
+        self.reason = reason
+        super().__init__(
+            f"{optimizer} has nothing to learn from at step {step}: none of {num_rollouts} rollouts of {num_problems} "
+            f"problems is correct. {num_cut} were cut short by `max_tokens`; most often the verifier said {reason!r}. "
+            "Train on traces first, sample more of each problem, allow more tokens, or take easier problems."
+        )
 
 
 class NumericsError(TrellisError):

@@ -9,7 +9,7 @@ from trellis.nn.optim import (
     optimizer_tensors,
     seeded,
 )
-from trellis.nn.statistics import masked_mean, token_log_probs
+from trellis.nn.statistics import masked_mean, token_entropies, token_log_probs
 from trellis.nn.step_net import StepNet, at_steps, sum_over_steps
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "pad",
     "seeded",
     "sum_over_steps",
+    "token_entropies",
     "token_log_probs",
 ]

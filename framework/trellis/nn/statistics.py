@@ -1,4 +1,4 @@
-"""Masked statistics and log-probabilities. Shape suffixes: B rows, T tokens, V vocabulary."""
+"""Masked statistics, log-probabilities and entropies. Shape suffixes: B rows, T tokens, V vocabulary."""
 
 from __future__ import annotations
 
@@ -18,6 +18,19 @@ def token_log_probs(logits_BTV: torch.Tensor, ids_BT: torch.Tensor) -> torch.Ten
     logits_BVT = logits_BTV[:, :-1].float().transpose(1, 2)
     surprise_BT = torch.nn.functional.cross_entropy(logits_BVT, ids_BT[:, 1:], reduction="none")
     return torch.nn.functional.pad(-surprise_BT, (1, 0))
+
+
+def token_entropies(logits_BTV: torch.Tensor) -> torch.Tensor:
+    """Return the entropy -Σ_v p(v) log p(v) in nats of what token t was drawn from, for every position, in float32.
+
+    Args:
+        logits_BTV: The model's logits, finite; those at t predict the token at t + 1.
+
+    Returns:
+        float32 of shape (B, T); 0 at the first position, which nothing predicts.
+    """
+    log_p_BTV = logits_BTV[:, :-1].float().log_softmax(-1)
+    return torch.nn.functional.pad(-(log_p_BTV.exp() * log_p_BTV).sum(-1), (1, 0))
 
 
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -4,11 +4,14 @@ One iteration: sample G rollouts of each problem, judge them, let a learned rewa
 step rewards into advantages, and make `epochs` steps on the clipped surrogate.
 
 Deviations from the paper, each deliberate:
-- The loss is the mean over all tokens of the batch (DAPO, https://arxiv.org/abs/2503.14476), not a mean of means.
+- The loss is the mean over all tokens of the batch (DAPO, https://arxiv.org/abs/2503.14476), not a mean of means, unless
+  `loss_average: sequences` asks for it.
 - No KL by default.
 - Outcome and process advantages are normalised each on its own and then summed (normalise, then sum). Outcomes are
   divided by their standard deviation within the group; process rewards are centred within the group and, unless
   `process_scale: std` asks for it, not divided: dividing made a weak reward's noise as loud as a good one's signal.
+
+The variants of later papers are options; `GRPOConfig` says which make which.
 
 Shape suffixes: B rollouts, T tokens.
 """
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -24,6 +28,7 @@ import torch
 from trellis import (
     LearnedReward,
     PolicyOptimizer,
+    Problem,
     RewardModel,
     Rollout,
     SampleRequest,
@@ -41,10 +46,12 @@ from trellis.nn import (
     load_optimizer_tensors,
     masked_mean,
     optimizer_tensors,
+    token_entropies,
     token_log_probs,
 )
 from trellis_grpo.advantages import outcome_advantages, process_advantages
 from trellis_grpo.config import GRPOConfig
+from trellis_grpo.surrogate import average, kl_terms, surrogate
 
 
 class GRPO(PolicyOptimizer):
@@ -78,37 +85,42 @@ class GRPO(PolicyOptimizer):
         c = self.config
         self.check(task=task, reward=reward)
         problems = task.problems("train")
-        traces = _by_problem(task.traces("train")) if isinstance(reward, LearnedReward) else {}
+        learner = reward if isinstance(reward, LearnedReward) and c.reward_updates else None
+        traces = _by_problem(task.traces("train")) if learner else {}
         self._begin(policy)
         while self._done < c.steps:
-            rng = np.random.default_rng([seed, self._done])
-            count = min(c.problems_per_step, len(problems))
-            chosen = [problems[i] for i in rng.choice(len(problems), size=count, replace=False)]
-            rollouts = self._sample(
-                policy, task, [task.start(p) for p in chosen], seeds=rng.integers(2**62, size=count)
-            )
+            rollouts, sampled = self._sample_batch(policy, task, problems, np.random.default_rng([seed, self._done]))
             trajectories = [rollout.trajectory for rollout in rollouts]
             metrics: dict[str, float] = {}
 
-            if isinstance(reward, LearnedReward):
-                matched = [trace for p in chosen for trace in traces.get(p.id, ())]
-                metrics |= {f"reward/{name}": value for name, value in reward.update(matched, rollouts).items()}
+            if learner is not None:
+                tried = dict.fromkeys(rollout.trajectory.problem.id for rollout in sampled)
+                matched = [trace for problem_id in tried for trace in traces.get(problem_id, ())]
+                metrics |= {f"reward/{name}": value for name, value in learner.update(matched, sampled).items()}
 
             batch = policy.batch(trajectories)
-            scores = [rollout.outcome.score for rollout in rollouts]
-            outcome_B = outcome_advantages(scores, c.group_size).to(batch.mask_BT.device)
+            outcome_B = self._outcome_advantages(rollouts).to(batch.mask_BT.device)
             advantage_BT = c.outcome_weight * outcome_B[:, None] * batch.mask_BT
-            if reward is not None and c.process_weight > 0 and self._done >= c.process_from:
+            counts = c.process_from <= self._done and (c.process_until is None or self._done < c.process_until)
+            if reward is not None and c.process_weight > 0 and counts:
                 paid = reward.reward(trajectories)
                 metrics["process_reward"] = float(np.mean([value for row in paid for value in row]))
                 advantage_BT = advantage_BT + c.process_weight * process_advantages(
-                    paid, batch, c.group_size, credit=c.process_credit, scale=c.process_scale
+                    paid,
+                    batch,
+                    c.group_size,
+                    credit=c.process_credit,
+                    scale=c.process_scale,
+                    form=c.process_form,
+                    temperature=c.process_temperature,
                 )
 
             metrics |= self._update(policy, batch, advantage_BT)
-            metrics |= _describe(rollouts, outcome_B)
+            metrics |= _describe(sampled)
+            metrics["informative"] = float((outcome_B != 0).float().mean())
+            metrics["resampled"] = len(sampled) / len(rollouts) - 1
             self._done += 1
-            yield TrainStep(self._done, metrics, tuple(rollouts))
+            yield TrainStep(self._done, metrics, tuple(sampled))
 
     def _begin(self, policy: TrainablePolicy) -> None:
         """Set up AdamW and, for KL, the reference policy: as they were saved, or new."""
@@ -125,20 +137,53 @@ class GRPO(PolicyOptimizer):
             self._reference.load_state_dict({k[10:]: v for k, v in tensors.items() if k.startswith("reference.")})
         self._restored = None
 
-    def _sample(
-        self, policy: TrainablePolicy, task: Task, prefixes: Sequence[Trajectory], *, seeds: np.ndarray
-    ) -> list[Rollout]:
-        """Sample and judge G rollouts of each prefix, groups in a row."""
+    def _sample_batch(
+        self, policy: TrainablePolicy, task: Task, problems: Sequence[Problem], rng: np.random.Generator
+    ) -> tuple[list[Rollout], list[Rollout]]:
+        """Sample a group for each of a step's problems; return the batch to learn from, and all that was sampled for it.
+
+        Dynamic sampling (DAPO, section 3.2): in each of `resample_rounds` the groups whose outcomes are all the same make
+        way for groups of problems that were not yet tried in this step.
+        """
         c = self.config
+        count = min(c.problems_per_step, len(problems))
+        drawn = rng.choice(len(problems), size=count, replace=False)
+        groups = self._sample(policy, task, [problems[i] for i in drawn], seeds=rng.integers(2**62, size=count))
+        sampled = list(groups)
+        untried = np.setdiff1d(np.arange(len(problems)), drawn)
+        for _ in range(c.resample_rounds):
+            alike = [place for place, group in enumerate(groups) if not self._outcome_advantages(group).any()]
+            count = min(len(alike), len(untried))
+            if count == 0:
+                break
+            drawn = rng.choice(untried, size=count, replace=False)
+            untried = np.setdiff1d(untried, drawn)
+            fresh = self._sample(policy, task, [problems[i] for i in drawn], seeds=rng.integers(2**62, size=count))
+            sampled += fresh
+            for place, group in zip(alike, fresh, strict=False):
+                groups[place] = group
+        return [rollout for group in groups for rollout in group], [rollout for group in sampled for rollout in group]
+
+    def _sample(
+        self, policy: TrainablePolicy, task: Task, problems: Sequence[Problem], *, seeds: np.ndarray
+    ) -> list[list[Rollout]]:
+        """Sample and judge a group of G rollouts of each problem."""
+        c = self.config
+        prefixes = [task.start(problem) for problem in problems]
         requests = [
             SampleRequest(prefix, n=c.group_size, max_tokens=c.max_tokens, temperature=c.temperature, seed=int(s))
             for prefix, s in zip(prefixes, seeds, strict=True)
         ]
-        answers = policy.sample(requests)
-        sampled = [
-            task.extend(p, completion) for p, group in zip(prefixes, answers, strict=True) for completion in group
-        ]
-        return [Rollout(trajectory, task.verify(trajectory), step=self._done) for trajectory in sampled]
+        groups = []
+        for prefix, completions in zip(prefixes, policy.sample(requests), strict=True):
+            group = [task.extend(prefix, completion) for completion in completions]
+            groups.append([Rollout(trajectory, task.verify(trajectory), step=self._done) for trajectory in group])
+        return groups
+
+    def _outcome_advantages(self, rollouts: Sequence[Rollout]) -> torch.Tensor:
+        c = self.config
+        scores = [rollout.outcome.score for rollout in rollouts]
+        return outcome_advantages(scores, c.group_size, baseline=c.outcome_baseline, scale=c.outcome_scale)
 
     def _update(self, policy: TrainablePolicy, batch: TokenBatch, advantage_BT: torch.Tensor) -> dict[str, float]:
         """Make `epochs` steps on the clipped surrogate and return the last one's metrics."""
@@ -146,15 +191,25 @@ class GRPO(PolicyOptimizer):
         assert self._adamw is not None
         rate = learning_rate(self._done, c.steps, peak=c.learning_rate, final=c.final_learning_rate, schedule="linear")
         reference_BT = self._reference_log_probs(batch)
+        mask_BT = batch.mask_BT
+        mean = partial(average, mask_BT=mask_BT, over=c.loss_average, max_tokens=c.max_tokens)
         old_BT: torch.Tensor | None = None
+        extra: dict[str, float] = {}
         for _ in range(c.epochs):
-            log_prob_BT = policy.token_log_probs(batch, temperature=c.temperature)
+            log_prob_BT, entropy_BT = self._log_probs(policy, batch)
             old_BT = log_prob_BT.detach() if old_BT is None else old_BT
-            loss, clipped = surrogate(log_prob_BT, old_BT, advantage_BT, batch.mask_BT, clip=c.clip)
+            loss_BT, clipped = surrogate(
+                log_prob_BT, old_BT, advantage_BT, mask_BT, clip=c.clip, clip_high=c.clip_high, ratio=c.ratio
+            )
+            loss = mean(loss_BT)
             kl = torch.zeros(())
             if reference_BT is not None:
-                kl = kl_estimate(log_prob_BT, reference_BT, batch.mask_BT)
-                loss = loss + c.kl_weight * kl
+                kl_BT = kl_terms(log_prob_BT, reference_BT)
+                loss = loss + c.kl_weight * mean(kl_BT)
+                kl = masked_mean(kl_BT, mask_BT)
+            if entropy_BT is not None:
+                loss = loss - c.entropy_weight * mean(entropy_BT)
+                extra["exact_entropy"] = masked_mean(entropy_BT, mask_BT).item()
             norm = guarded_step(
                 self._adamw,
                 loss,
@@ -163,14 +218,22 @@ class GRPO(PolicyOptimizer):
                 step=self._done + 1,
                 problems=list(dict.fromkeys(t.problem.id for t in batch.trajectories)),
             )
-        return {
+        return extra | {
             "loss": loss.item(),
             "grad_norm": norm,
             "clipped": clipped.item(),
             "kl": kl.item(),
-            "entropy": -masked_mean(old_BT, batch.mask_BT).item() if old_BT is not None else 0.0,
+            "entropy": -masked_mean(old_BT, mask_BT).item() if old_BT is not None else 0.0,
             "learning_rate": rate,
         }
+
+    def _log_probs(self, policy: TrainablePolicy, batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return log π of each token and, where it has a weight, the entropy of what each was drawn from."""
+        c = self.config
+        if c.entropy_weight == 0:
+            return policy.token_log_probs(batch, temperature=c.temperature), None
+        logits_BTV = policy.module(input_ids=batch.ids_BT, attention_mask=batch.attention_BT).logits / c.temperature
+        return token_log_probs(logits_BTV, batch.ids_BT) * batch.mask_BT, token_entropies(logits_BTV)
 
     @torch.no_grad()
     def _reference_log_probs(self, batch: TokenBatch) -> torch.Tensor | None:
@@ -193,30 +256,6 @@ class GRPO(PolicyOptimizer):
         self._restored = state
 
 
-def surrogate(
-    log_prob_BT: torch.Tensor, old_BT: torch.Tensor, advantage_BT: torch.Tensor, mask_BT: torch.Tensor, *, clip: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the clipped surrogate loss and the share of tokens clipped.
-
-    L = -mean over tokens of min(ρ A, clip(ρ, 1 - ε, 1 + ε) A) with ρ = exp(log π - log π_old)
-    (PPO, https://arxiv.org/abs/1707.06347, equation 7).
-    """
-    ratio_BT = (log_prob_BT - old_BT).exp()
-    plain_BT = ratio_BT * advantage_BT
-    clipped_BT = ratio_BT.clamp(1 - clip, 1 + clip) * advantage_BT
-    loss = -masked_mean(torch.minimum(plain_BT, clipped_BT), mask_BT)
-    return loss, masked_mean((clipped_BT < plain_BT).float(), mask_BT)
-
-
-def kl_estimate(log_prob_BT: torch.Tensor, reference_BT: torch.Tensor, mask_BT: torch.Tensor) -> torch.Tensor:
-    """Return the mean of exp(d) - d - 1 with d = log π_ref - log π: unbiased for KL(π || π_ref), never negative.
-
-    DeepSeekMath, equation 4; the estimator k3 of http://joschu.net/blog/kl-approx.html.
-    """
-    difference_BT = reference_BT - log_prob_BT
-    return masked_mean(difference_BT.exp() - difference_BT - 1, mask_BT)
-
-
 def _by_problem(traces: Sequence[Trajectory]) -> dict[str, list[Trajectory]]:
     grouped: dict[str, list[Trajectory]] = {}
     for trace in traces:
@@ -224,7 +263,7 @@ def _by_problem(traces: Sequence[Trajectory]) -> dict[str, list[Trajectory]]:
     return grouped
 
 
-def _describe(rollouts: Sequence[Rollout], outcome_B: torch.Tensor) -> dict[str, float]:
+def _describe(rollouts: Sequence[Rollout]) -> dict[str, float]:
     trajectories = [rollout.trajectory for rollout in rollouts]
     return {
         "accuracy": float(np.mean([rollout.outcome.correct for rollout in rollouts])),
@@ -232,5 +271,5 @@ def _describe(rollouts: Sequence[Rollout], outcome_B: torch.Tensor) -> dict[str,
         "tokens": float(np.mean([t.num_tokens for t in trajectories])),
         "steps": float(np.mean([len(t.steps) for t in trajectories])),
         "finished": float(np.mean([t.finished for t in trajectories])),
-        "informative": float((outcome_B != 0).float().mean()),
+        "max_tokens_share": float(np.mean([t.cut for t in trajectories])),
     }

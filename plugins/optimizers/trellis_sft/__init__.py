@@ -1,9 +1,9 @@
-"""Supervised fine-tuning."""
+"""Supervised fine-tuning, on given traces and on the policy's own correct rollouts."""
 
 from collections.abc import Iterable
 
 from trellis import Component, hookimpl
-from trellis_sft.config import SFTConfig
+from trellis_sft.config import RFTConfig, SFTConfig
 
 
 @hookimpl
@@ -15,4 +15,10 @@ def trellis_policy_optimizers() -> Iterable[Component]:
         config=SFTConfig,
         factory="trellis_sft.sft:SFT",
         capabilities=frozenset({"traces"}),
+    )
+    yield Component(
+        name="rft",
+        summary="rejection-sampling fine-tuning: rounds of training on the policy's own correct rollouts",
+        config=RFTConfig,
+        factory="trellis_sft.rft:RFT",
     )

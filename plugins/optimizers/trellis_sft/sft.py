@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 
 from trellis import PolicyOptimizer, RewardModel, State, Task, TrainablePolicy, TrainStep
 from trellis.errors import CapabilityError
-from trellis.nn import guarded_step, learning_rate, load_optimizer_tensors, masked_mean, optimizer_tensors, seeded
+from trellis.nn import load_optimizer_tensors, optimizer_tensors
 from trellis_sft.config import SFTConfig
+from trellis_sft.likelihood import drawn_batch, likelihood_step, new_adamw
 
 
 class SFT(PolicyOptimizer):
@@ -47,38 +47,22 @@ class SFT(PolicyOptimizer):
         traces = task.traces("train")
         restored, self._restored = self._restored, None
         self._done = int(restored.values["done"]) if restored else 0  # type: ignore[arg-type]
-        adamw = torch.optim.AdamW(policy.module.parameters(), betas=c.betas, weight_decay=c.weight_decay)
+        self._adamw = new_adamw(policy, c)
         if restored:
-            load_optimizer_tensors(adamw, restored.tensors)
-        self._adamw = adamw
-        size = min(c.batch_size, len(traces))
-        per_epoch = len(traces) // size
+            load_optimizer_tensors(self._adamw, restored.tensors)
         while self._done < c.steps:
-            epoch, place = divmod(self._done, per_epoch)
-            order = np.random.default_rng([seed, epoch]).permutation(len(traces))
-            batch = policy.batch([traces[i] for i in order[place * size : (place + 1) * size]])
-            policy.module.train()
-            with seeded(seed, self._done):
-                loss = -masked_mean(policy.token_log_probs(batch), batch.mask_BT)
-            rate = learning_rate(
-                self._done,
-                c.steps,
-                peak=c.learning_rate,
-                final=c.learning_rate * c.final_fraction,
-                schedule=c.schedule,
-                warmup=c.warmup,
+            metrics = likelihood_step(
+                policy,
+                self._adamw,
+                drawn_batch(traces, size=c.batch_size, step=self._done, key=[seed]),
+                config=c,
+                step=self._done,
+                num_steps=c.steps,
+                seed=seed,
+                num_done=self._done,
             )
-            norm = guarded_step(
-                adamw,
-                loss,
-                lr=rate,
-                max_grad_norm=c.max_grad_norm,
-                step=self._done + 1,
-                problems=[t.problem.id for t in batch.trajectories],
-            )
-            policy.module.eval()
             self._done += 1
-            yield TrainStep(self._done, {"loss": loss.item(), "grad_norm": norm, "learning_rate": rate})
+            yield TrainStep(self._done, metrics)
 
     def state(self) -> State:
         """Return AdamW's moments and the number of steps done."""

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from trellis.nn import masked_mean, token_log_probs
+from trellis.nn import masked_mean, token_entropies, token_log_probs
 
 
 def test_token_log_probs_are_the_log_softmax_at_the_token_before():
@@ -50,3 +50,23 @@ def test_what_the_mask_leaves_out_may_be_anything(value):
     mean.backward()
     assert mean.item() == 1.0
     assert values.grad.tolist() == [1.0, 0.0]
+
+
+def test_token_entropies_are_those_of_what_each_token_was_drawn_from():
+    uniform_of = torch.tensor([[[0.0, 0, 0, 0], [0, 0, -90, -90], [5, -90, -90, -90], [1, 2, 3, 4]]])
+    got = token_entropies(uniform_of)
+    assert got[0].tolist() == pytest.approx([0, math.log(4), math.log(2), 0], abs=1e-5)
+
+
+def test_token_entropies_are_the_mean_surprise():
+    torch.manual_seed(0)
+    logits = torch.randn(1, 2, 5)
+    surprise = [-token_log_probs(logits, torch.tensor([[0, v]]))[0, 1].item() for v in range(5)]
+    expected = sum(p * s for p, s in zip(logits[0, 0].softmax(0).tolist(), surprise, strict=True))
+    assert token_entropies(logits)[0, 1].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_gradient_of_token_entropies_is_finite_where_a_probability_is_0():
+    logits = torch.tensor([[[0.0, -200.0, 3.0], [0, 0, 0]]], requires_grad=True)
+    token_entropies(logits).sum().backward()
+    assert torch.isfinite(logits.grad).all()

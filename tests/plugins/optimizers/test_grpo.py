@@ -81,9 +81,17 @@ def test_a_kl_weight_holds_the_policy_back(task, make_policy, policy, copy_of):
     assert kl[2.0] < 0.5 * kl[1e-6]
 
 
-@pytest.mark.parametrize("kl_weight", [0.0, 0.1], ids=["plain", "kl"])
-def test_a_stopped_training_goes_on_with_the_same_numbers(kl_weight, policy, task, copy_of, through_disk):
-    options = {"kl_weight": kl_weight, "epochs": 2}
+VARIANTS = {
+    "plain": {},
+    "kl": {"kl_weight": 0.1},
+    "resampled": {"problems_per_step": 2, "group_size": 2, "resample_rounds": 2},
+    "sequences": {"ratio": "sequence", "loss_average": "sequences", "entropy_weight": 0.01},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_stopped_training_goes_on_with_the_same_numbers(variant, policy, task, copy_of, through_disk):
+    options = VARIANTS[variant] | {"epochs": 2}
     whole, stopped = copy_of(policy), copy_of(policy)
     expected = [step.metrics for step in grpo(**options).train(policy=whole, task=task, seed=3)]
     first = grpo(**options)
@@ -96,7 +104,7 @@ def test_a_stopped_training_goes_on_with_the_same_numbers(kl_weight, policy, tas
     for name, value in resumed.module.state_dict().items():
         assert torch.equal(value, whole.module.state_dict()[name])
     reference = {name[10:]: value for name, value in state.tensors.items() if name.startswith("reference.")}
-    assert bool(reference) == (kl_weight > 0)
+    assert bool(reference) == (variant == "kl")
     for name, value in reference.items():
         assert torch.equal(value, policy.module.state_dict()[name]), "the policy as it was at the stage's start"
 
@@ -156,3 +164,109 @@ def test_groups_without_variance_change_nothing(policy, task):
     assert mean(steps, "informative") == 0
     for name, value in policy.module.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+def test_groups_without_variance_make_way_for_problems_not_yet_tried(policy, task):
+    options = {"steps": 6, "problems_per_step": 2, "group_size": 2}
+    steps = list(grpo(resample_rounds=4, **options).train(policy=policy, task=task))
+    assert any(step.metrics["resampled"] > 0 for step in steps)
+    for step in steps:
+        groups = [step.rollouts[i : i + 2] for i in range(0, len(step.rollouts), 2)]
+        ids = [{rollout.trajectory.problem.id for rollout in group} for group in groups]
+        assert all(len(group) == 1 for group in ids)
+        assert len(set.union(*ids)) == len(groups), "no problem is tried twice"
+        assert step.metrics["resampled"] == len(groups) / 2 - 1
+        assert step.metrics["accuracy"] == np.mean([rollout.outcome.correct for rollout in step.rollouts])
+        varied = sum(group[0].outcome.score != group[1].outcome.score for group in groups)
+        assert varied <= 2, "a group that says something is not replaced"
+        assert step.metrics["informative"] == varied / 2
+        assert varied == 2 or len(groups) == 5, "the batch is full, or every problem has been tried"
+
+
+def test_a_step_without_resampling_is_that_of_a_batch_that_needs_none(policy, task, copy_of):
+    plain, full = (
+        next(grpo(group_size=16, resample_rounds=rounds).train(policy=copy_of(policy), task=task)) for rounds in (0, 3)
+    )
+    assert plain.metrics["informative"] > 0
+    assert full.rollouts[: len(plain.rollouts)] == plain.rollouts
+
+
+def test_resampling_ends_when_all_problems_have_been_tried(policy, task):
+    (step,) = grpo(steps=1, resample_rounds=9).train(policy=policy, task=AllTheSame(task.config))
+    assert len({rollout.trajectory.problem.id for rollout in step.rollouts}) == 5
+    assert step.metrics["resampled"] == 1 / 4
+
+
+def test_a_learned_reward_learns_from_everything_sampled(policy, task):
+    seen = []
+
+    class Noting(AIRL):
+        def update(self, traces, rollouts):
+            seen.append(({t.problem.id for t in traces}, list(rollouts)))
+            return super().update(traces, rollouts)
+
+    reward = Noting(AIRLConfig(), policy=policy)
+    (step,) = grpo(steps=1, resample_rounds=9).train(policy=policy, task=AllTheSame(task.config), reward=reward)
+    ((problems, rollouts),) = seen
+    assert tuple(rollouts) == step.rollouts
+    assert len(problems) == 5
+
+
+def test_an_entropy_weight_keeps_the_policy_from_getting_sure(policy, task, copy_of):
+    def entropies(weight):
+        steps = grpo(steps=6, entropy_weight=weight).train(policy=copy_of(policy), task=task)
+        return [step.metrics["exact_entropy"] for step in steps]
+
+    little, much = entropies(1e-9), entropies(1.0)
+    assert little[0] == much[0]
+    assert much[-1] > 1.2 * little[-1]
+
+
+def test_a_vanishing_entropy_weight_changes_nothing(policy, task, copy_of):
+    without, with_one = (
+        next(grpo(entropy_weight=weight, temperature=0.7).train(policy=copy_of(policy), task=task)).metrics
+        for weight in (0.0, 1e-12)
+    )
+    assert "exact_entropy" not in without
+    for name, value in without.items():
+        assert with_one[name] == pytest.approx(value, abs=1e-6)
+    assert with_one["exact_entropy"] == pytest.approx(with_one["entropy"], rel=0.5), "what the mean surprise estimates"
+
+
+def test_a_reward_that_is_not_to_be_updated_is_used_as_it_was_fitted(policy, task):
+    class Frozen(AIRL):
+        def update(self, traces, rollouts):
+            raise AssertionError("updated")
+
+    reward = Frozen(AIRLConfig(), policy=policy)
+    rollouts = next(grpo().train(policy=policy, task=task)).rollouts
+    AIRL.update(reward, task.traces("train"), rollouts)
+    options = {"steps": 2, "process_weight": 0.5, "process_from": 0, "reward_updates": False}
+    for step in grpo(**options).train(policy=policy, task=task, reward=reward):
+        assert "process_reward" in step.metrics
+        assert "reward/loss" not in step.metrics
+
+
+def test_the_process_advantage_counts_until_process_until_and_the_reward_learns_on(policy, task):
+    reward = AIRL(AIRLConfig(), policy=policy)
+    options = {"process_weight": 0.5, "process_from": 1, "process_until": 3}
+    steps = list(grpo(**options).train(policy=policy, task=task, reward=reward))
+    assert ["process_reward" in step.metrics for step in steps] == [False, True, True, False]
+    assert all("reward/loss" in step.metrics for step in steps)
+
+
+@pytest.mark.parametrize("options", [{"process_credit": "min"}, {"process_credit": "sum", "process_form": "potential"}])
+def test_the_form_of_the_process_reward_reaches_the_update(options, policy, task, copy_of):
+    def gradient(**more):
+        own = copy_of(policy)
+        reward = AIRL(AIRLConfig(), policy=own)
+        steps = grpo(steps=1, process_weight=1.0, process_from=0, **more).train(policy=own, task=task, reward=reward)
+        return next(steps).metrics["grad_norm"]
+
+    assert gradient(**options) != gradient(process_credit=options["process_credit"].replace("min", "sum"))
+
+
+def test_the_share_cut_by_length_is_reported(policy, task):
+    (step,) = grpo(steps=1, max_tokens=2).train(policy=policy, task=task)
+    assert step.metrics["max_tokens_share"] == np.mean([rollout.trajectory.cut for rollout in step.rollouts]) > 0
+    assert step.metrics["max_tokens_share"] + step.metrics["finished"] == 1

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from trellis.contracts import LearnedReward, PolicyOptimizer, State, Task, TrainablePolicy
 from trellis.testing.check import Check, CheckSkipped, Subject, expect
-from trellis.testing.material import Counts, CountsConfig, Successor, SuccessorConfig, trainable
+from trellis.testing.material import Counts, CountsConfig, Successor, SuccessorConfig, practised
 from trellis.types import TrainStep
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def metrics_are_finite(subject: Subject) -> None:
 def training_changes_the_policy(subject: Subject) -> None:
     """An algorithm that changes no weight teaches nothing.
 
-    The kit's task gives part of its score for part of the solution, so that rollouts of an untrained policy differ.
+    The kit's policy solves some of its task's problems, and part of a solution is worth part of the score.
     """
     shop = _workshop(subject)
     before = shop.weights()
@@ -130,7 +130,8 @@ def state_is_tensors_and_json(subject: Subject) -> None:
 def _workshop(subject: Subject) -> Workshop:
     needs = subject.make_needs()
     reward = Counts(CountsConfig()) if subject.offers("process-reward") else None
-    return Workshop(subject.make(needs), trainable(), Successor(SuccessorConfig()), reward)
+    # Some algorithms learn from correct rollouts alone: a policy without any would be of no use to them.
+    return Workshop(subject.make(needs), practised(), Successor(SuccessorConfig()), reward)
 
 
 def _advance(steps: Iterator[TrainStep], count: int) -> None:

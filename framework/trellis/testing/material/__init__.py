@@ -21,7 +21,17 @@ from trellis.testing.material.table import Table, TableConfig
 if TYPE_CHECKING:
     from trellis.contracts import TrainablePolicy
 
-__all__ = ["Counts", "CountsConfig", "Successor", "SuccessorConfig", "Table", "TableConfig", "material", "trainable"]
+__all__ = [
+    "Counts",
+    "CountsConfig",
+    "Successor",
+    "SuccessorConfig",
+    "Table",
+    "TableConfig",
+    "material",
+    "practised",
+    "trainable",
+]
 
 
 def material(kind: Kind, capabilities: Set[str] = frozenset()) -> object | None:
@@ -43,3 +53,12 @@ def trainable() -> TrainablePolicy:
     from trellis.testing.material.tiny import Tiny, TinyConfig
 
     return Tiny(TinyConfig())
+
+
+def practised() -> TrainablePolicy:
+    """Return a fresh trainable policy that solves some of `Successor`'s problems; imports torch."""
+    from trellis.testing.material.tiny import practised_weights
+
+    policy = trainable()
+    policy.module.load_state_dict(practised_weights())
+    return policy
