@@ -33,6 +33,7 @@ from trellis import (
     TrainStep,
     Trajectory,
 )
+from trellis.contracts.task import by_problem
 from trellis.errors import CapabilityError
 from trellis.nn import (
     TokenBatch,
@@ -78,7 +79,7 @@ class GRPO(PolicyOptimizer):
         c = self.config
         self.check(task=task, reward=reward)
         problems = task.problems("train")
-        traces = _by_problem(task.traces("train")) if isinstance(reward, LearnedReward) else {}
+        traces = by_problem(task.traces("train")) if isinstance(reward, LearnedReward) else {}
         self._begin(policy)
         while self._done < c.steps:
             rng = np.random.default_rng([seed, self._done])
@@ -215,13 +216,6 @@ def kl_estimate(log_prob_BT: torch.Tensor, reference_BT: torch.Tensor, mask_BT: 
     """
     difference_BT = reference_BT - log_prob_BT
     return masked_mean(difference_BT.exp() - difference_BT - 1, mask_BT)
-
-
-def _by_problem(traces: Sequence[Trajectory]) -> dict[str, list[Trajectory]]:
-    grouped: dict[str, list[Trajectory]] = {}
-    for trace in traces:
-        grouped.setdefault(trace.problem.id, []).append(trace)
-    return grouped
 
 
 def _describe(rollouts: Sequence[Rollout], outcome_B: torch.Tensor) -> dict[str, float]:
