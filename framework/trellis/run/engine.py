@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from trellis.contracts import Stage, StageStep
+from trellis.contracts import Finding, Stage, StageStep
 from trellis.errors import CollapseError, ContractError
 from trellis.run.context import Context
 from trellis.run.directory import Progress, RunDirectory, Saveable
@@ -71,11 +71,8 @@ class Engine:
                     results = results.with_row(step.table, step.row)
                     self._write_results(name, results, step.metrics)
                 line.step(name, step.step, step.num_steps, step.metrics)
-                for finding in step.findings:
-                    self.directory.event(
-                        "warning", stage=name, step=step.step, kind=finding.kind, message=finding.message
-                    )
-                    line.say(f"warning: {name}, step {step.step}: {finding.message}")
+                for found in step.findings:
+                    self._warn(name, step.step, found, line)
                 if step.step < step.num_steps:
                     if step.checkpoint or interrupt.asked:
                         self._checkpoint(name, stage, step.step, num_rows=results.num_rows())
@@ -115,6 +112,10 @@ class Engine:
             raise ContractError(f"a stage's metrics must be finite numbers: {', '.join(wrong)}")
         self.directory.metrics(name, step.step, {**step.metrics, "seconds": round(seconds, 4)})
         self.directory.add_rollouts(name, step.step, step.rollouts)
+
+    def _warn(self, name: str, step: int, found: Finding, line: ProgressLine) -> None:
+        self.directory.event("warning", stage=name, step=step, kind=found.kind, message=found.message)
+        line.say(f"warning: {name}, step {step}: {found.message}")
 
     def _write_results(self, name: str, results: StageResults, metrics: Mapping[str, float]) -> None:
         self.results[name] = results.model_copy(update={"metrics": dict(metrics)})

@@ -68,7 +68,8 @@ def test_the_schema_wants_every_field_and_no_other():
     }
 
     def valid(row):
-        return validator.is_valid({"stages": {"test": {"rows": [row], "metrics": {}}}})
+        stage = {"rows": [row], "policies": [], "rewards": [], "metrics": {}}
+        return validator.is_valid({"stages": {"test": stage}})
 
     assert valid(row)
     for field in row:
