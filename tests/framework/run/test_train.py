@@ -61,7 +61,9 @@ def test_nobody_watches_where_it_is_off(tmp_path, read_lines):
 
 def test_stop_saves_the_step_and_ends_the_run_which_goes_on_as_one_that_only_warned(tmp_path, numbers, read_lines):
     out = tmp_path / "run"
-    with pytest.raises(CollapseError, match="training was stopped after step 7, as `watch: stop` asks: entropy is") as caught:
+    with pytest.raises(
+        CollapseError, match="training was stopped after step 7, as `watch: stop` asks: entropy is"
+    ) as caught:
         run_pipeline(pipeline(watch="stop"), out=out)
     assert (caught.value.stage_step, caught.value.detectors) == (7, ("entropy-collapse",))
     progress = RunDirectory(out).progress()
