@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from trellis.component import Component, Need
 from trellis.hooks import hookimpl
 from trellis.run.executor_config import LocalConfig, ProcessesConfig
-from trellis.run.stages.config import EvaluateConfig, FitRewardConfig, TrainConfig
+from trellis.run.stages.config import AssessConfig, EvaluateConfig, FitRewardConfig, SampleConfig, TrainConfig
 
 _TRAINABLE = Need("policy", capabilities=frozenset({"trainable"}))
 
@@ -28,8 +28,15 @@ def trellis_stages() -> Iterable[Component]:
         },
     )
     yield Component(
+        name="sample",
+        summary="stores rollouts of the policy as it is for later stages",
+        config=SampleConfig,
+        factory="trellis.run.stages.sample:Sample",
+        needs={"policy": Need("policy"), "task": Need("task")},
+    )
+    yield Component(
         name="fit-reward",
-        summary="fits a learned reward anew on the rollouts that training stored",
+        summary="fits a learned reward anew on the rollouts that earlier stages stored",
         config=FitRewardConfig,
         factory="trellis.run.stages.fit_reward:FitReward",
         needs={
@@ -39,6 +46,13 @@ def trellis_stages() -> Iterable[Component]:
         },
     )
     yield Component(
+        name="assess",
+        summary="measures the policy and rewards on the same rollouts, without any search",
+        config=AssessConfig,
+        factory="trellis.run.stages.assess:Assess",
+        needs={"policy": Need("policy"), "task": Need("task"), "reward": Need("reward", optional=True, many=True)},
+    )
+    yield Component(
         name="evaluate",
         summary="measures searches and rewards on the same problems at the same budget",
         config=EvaluateConfig,
@@ -46,7 +60,7 @@ def trellis_stages() -> Iterable[Component]:
         needs={
             "policy": Need("policy"),
             "task": Need("task"),
-            "searches": Need("search", many=True),
+            "searches": Need("search", many=True, entails={"reward": "reward"}),
             "reward": Need("reward", optional=True, many=True),
         },
     )

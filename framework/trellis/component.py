@@ -54,12 +54,15 @@ class Need:
         optional: Whether it may be left out; the constructor then gets None (an empty mapping, if `many`).
         many: Whether a list of names is taken; the constructor gets a mapping from name to component.
         capabilities: What the collaborator must offer, e.g. `{"trainable"}`.
+        entails: Needs of the same component that must be filled as well, although optional, where the collaborator has a
+            capability: e.g. `{"reward": "reward"}`, a search with "reward" entails the need `reward`.
     """
 
     kind: Kind
     optional: bool = False
     many: bool = False
     capabilities: frozenset[str] = frozenset()
+    entails: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@
     ├── BudgetExhausted             thrown into a search when its budget is spent
     └── RunError
         ├── RunDirectoryError       a run directory cannot be used as asked
-        └── CheckpointError         a checkpoint is missing or does not fit
+        ├── CheckpointError         a checkpoint is missing or does not fit
+        └── CollapseError           training went wrong, and its watch was to stop it
 
 A message says what is wrong, where, which choices there are and how to mend it. The same facts stand in fields, so
 that tools and tests need not read the text. An exception raised by a user's own code is never wrapped: it gets a note.
@@ -291,6 +292,20 @@ class CheckpointError(RunError):
     def __init__(self, message: str, *, path: Path) -> None:
         super().__init__(message)
         self.path = path
+
+
+class CollapseError(RunError):
+    """Training went wrong in a way that its watch knows, and the stage was to stop there.
+
+    Attributes:
+        stage_step: The step after which it was found, from 1; a checkpoint of it is there.
+        detectors: What was found, e.g. "entropy-collapse".
+    """
+
+    def __init__(self, message: str, *, stage_step: int, detectors: Sequence[str]) -> None:
+        super().__init__(message)
+        self.stage_step = stage_step
+        self.detectors = tuple(detectors)
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

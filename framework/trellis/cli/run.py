@@ -29,7 +29,7 @@ def run(
     """Run a pipeline, or go on with one that was stopped. Ctrl-C finishes the step and saves."""
     from rich.console import Console
 
-    from trellis.report.table import results_table
+    from trellis.report.table import policies_table, results_table, rewards_table
     from trellis.run.pipeline import run_pipeline
     from trellis.spec import load_pipeline
 
@@ -48,6 +48,10 @@ def run(
     for name, stage in done.results.stages.items():
         if stage.rows:
             tables.print(results_table(f"{loaded.name}: {name}", stage.rows))
+        if stage.policies:
+            tables.print(policies_table(f"{loaded.name}: {name}, the policy", stage.policies))
+        if stage.rewards:
+            tables.print(rewards_table(f"{loaded.name}: {name}, the rewards", stage.rewards))
     if done.interrupted:
         words = ["trellis", "run", str(pipeline)]
         words += [word for item in set_ or () for word in ("--set", item)]

@@ -13,7 +13,7 @@ from trellis.contracts.policy import Policy, TrainablePolicy
 from trellis.contracts.prompt import PromptBuilder
 from trellis.contracts.reward import LearnedReward, RewardModel
 from trellis.contracts.search import Extend, Score, SearchAlgorithm, SearchProcess
-from trellis.contracts.stage import Stage, StageContext, StageStep
+from trellis.contracts.stage import Finding, Stage, StageContext, StageStep
 from trellis.contracts.store import Match, Record, RetrievalStore
 from trellis.contracts.task import Task
 
@@ -41,6 +41,7 @@ __all__ = [
     "Execution",
     "Executor",
     "Extend",
+    "Finding",
     "ItemResult",
     "LearnedReward",
     "Match",

@@ -50,7 +50,8 @@ SearchProcess: TypeAlias = Generator[Extend | Score, Any, SearchResult]
 class SearchAlgorithm(ABC):
     """A way to spend samples on one problem.
 
-    Capabilities: "sampling" (its result depends on the seed).
+    Capabilities: "sampling" (its result depends on the seed), "reward" (it yields `Score`: says `needs_reward` before the
+    class is imported).
 
     Attributes:
         needs_reward: Whether it yields `Score`.

@@ -6,10 +6,23 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from trellis.contracts.optimizer import State
 from trellis.types import JSON, Rollout
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something a person should know of while a stage runs: an event, and a line on the terminal.
+
+    Attributes:
+        kind: What was found, in a word or two joined by hyphens.
+        message: One sentence or two: what, the numbers, the likely cause, what to change.
+    """
+
+    kind: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +35,9 @@ class StageStep:
         metrics: Named numbers, one line of `metrics.jsonl`.
         rollouts: What was sampled, kept for later stages.
         row: A row of `results.json`, if the step measured one.
+        table: Which list of the stage's results the row belongs to: "rows", "policies" or "rewards".
         checkpoint: Whether this is a good place to save; at a stage's end everything is saved anyway.
+        findings: What a person should know of.
     """
 
     step: int
@@ -30,7 +45,9 @@ class StageStep:
     metrics: Mapping[str, float] = field(default_factory=dict)
     rollouts: tuple[Rollout, ...] = ()
     row: Mapping[str, JSON] | None = None
+    table: Literal["rows", "policies", "rewards"] = "rows"
     checkpoint: bool = False
+    findings: tuple[Finding, ...] = ()
 
 
 class StageContext(Protocol):

@@ -96,6 +96,14 @@ class Task(ABC):
         return replace(extended, answer=self.answer(extended)) if extended.finished else extended
 
 
+def by_problem(traces: Sequence[Trajectory]) -> dict[str, list[Trajectory]]:
+    """Return trajectories by the id of their problem, in order: how traces are matched with rollouts."""
+    grouped: dict[str, list[Trajectory]] = {}
+    for trace in traces:
+        grouped.setdefault(trace.problem.id, []).append(trace)
+    return grouped
+
+
 def _cut(
     texts: Sequence[str], ids: tuple[int, ...], pieces: tuple[str, ...], log_probs: tuple[float, ...]
 ) -> tuple[Step, ...]:

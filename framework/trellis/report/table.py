@@ -1,4 +1,4 @@
-"""The table of an evaluation: policy x search x reward → accuracy."""
+"""The tables of a run's results: policy x search x reward → accuracy, and what `assess` measured."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich import box
 from rich.table import Table
 
-from trellis.run.results import Row
+from trellis.run.results import PolicyRow, RewardRow, Row
 
 
 def results_table(title: str, rows: Sequence[Row]) -> Table:
@@ -34,4 +34,31 @@ def results_table(title: str, rows: Sequence[Row]) -> Table:
             f"{row.seconds:.1f}",
             style="bold" if row.accuracy == best[row.policy] else None,
         )
+    return table
+
+
+def policies_table(title: str, rows: Sequence[PolicyRow]) -> Table:
+    """Return a table with one line per policy: pass@k with half of its 95% interval."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, collapse_padding=True)
+    table.add_column("policy", no_wrap=True)
+    ks = sorted({of.k for row in rows for of in row.pass_at_k})
+    for name in (*(f"pass@{k}\n± 95% CI" for k in ks), "tokens/\nrollout"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        found = {of.k: f"{of.value:.3f}\n± {(of.ci95[1] - of.ci95[0]) / 2:.3f}" for of in row.pass_at_k}
+        table.add_row(row.policy, *(found.get(k, "-") for k in ks), f"{row.tokens_per_rollout:.0f}")
+    return table
+
+
+def rewards_table(title: str, rows: Sequence[RewardRow]) -> Table:
+    """Return a table with one line per reward."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, collapse_padding=True)
+    table.add_column("reward", no_wrap=True)
+    for name in ("AUC", "step\nAUC", "… within\nproblem", "Spearman", "ECE", "Brier", "best\nof n", "gain\n(95% CI)"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        values = (row.auc, row.step_auc, row.step_auc_within, row.spearman, row.ece, row.brier, row.selected)
+        low, high = row.gain_ci95
+        shown = ("-" if value is None else f"{value:.3f}" for value in values)
+        table.add_row(row.reward, *shown, f"{row.gain:+.3f}\n({low:+.3f}, {high:+.3f})")
     return table

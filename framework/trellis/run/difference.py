@@ -22,6 +22,19 @@ def differences(old: str, new: str, *, most: int = 5) -> list[str]:
     return [*shown, "…"] if next(lines, None) is not None else shown
 
 
+def only_settings_differ(old: str, new: str) -> bool:
+    """Say whether two pipelines written out differ in nothing but what stands under a `with`."""
+    return _without_settings(YAML(typ="safe", pure=True).load(old)) == _without_settings(
+        YAML(typ="safe", pure=True).load(new)
+    )
+
+
+def _without_settings(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_settings(item) for key, item in value.items() if key != "with"}
+    return [_without_settings(item) for item in value] if isinstance(value, list) else value
+
+
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, str]]:
     """Yield every value with its path; an item of a list goes by its name where it has one, as a stage has."""
     if isinstance(value, dict) and value:

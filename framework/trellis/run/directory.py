@@ -25,9 +25,9 @@ from typing import Any, Protocol
 from trellis.contracts import State
 from trellis.errors import CheckpointError, RunDirectoryError
 from trellis.records import rollout_from_json, rollout_to_json
-from trellis.run.difference import differences
+from trellis.run.difference import differences, only_settings_differ
 from trellis.run.files import append_line, read_lines, rename_directory, sync, write_atomic
-from trellis.run.results import Results, StageResults
+from trellis.run.results import Results
 from trellis.types import Rollout
 
 
@@ -50,14 +50,16 @@ class Progress:
         stage: The stage that was under way at the last checkpoint.
         step: Its steps done at that checkpoint.
         checkpoint: The checkpoint's directory name.
-        rows: How many rows it had measured by then.
+        rows: How many rows of each table it had measured by then.
+        stopped: Whether the stage itself ended the run there: then it may be resumed with other settings.
     """
 
     completed: list[str] = field(default_factory=list)
     stage: str | None = None
     step: int = 0
     checkpoint: str | None = None
-    rows: int = 0
+    rows: dict[str, int] = field(default_factory=dict)
+    stopped: bool = False
 
 
 class RunDirectory:
@@ -92,7 +94,8 @@ class RunDirectory:
         """Go back to the last checkpoint: whatever was written after it is removed.
 
         Raises:
-            RunDirectoryError: There is no run here, or it is of another pipeline.
+            RunDirectoryError: There is no run here, or it is of another pipeline: settings alone may differ, and they only
+                where a stage itself has stopped the run.
             CheckpointError: A checkpoint that is needed is missing.
         """
         if not self.holds_run:
@@ -100,7 +103,8 @@ class RunDirectory:
                 f"{self.path} holds no run to resume: start one without --resume, in an empty directory", path=self.path
             )
         known = self.path / "resolved.yaml"
-        if (before := known.read_text(encoding="utf-8")) != resolved:
+        before = known.read_text(encoding="utf-8")
+        if before != resolved and not (self.progress().stopped and only_settings_differ(before, resolved)):
             lines = "".join(f"\n  {line}" for line in differences(before, resolved))
             raise RunDirectoryError(
                 f"the pipeline differs from {known}, which the run was started with:{lines}\n"
@@ -110,6 +114,9 @@ class RunDirectory:
         progress = self.progress()
         self.checkpoints(progress)
         self._forget_after(progress)
+        if before != resolved:
+            write_atomic(known, resolved)
+            self.event("changed", changes=differences(before, resolved, most=1000))
         return progress
 
     def progress(self) -> Progress:
@@ -220,7 +227,7 @@ class RunDirectory:
         stages = self.results().stages
         kept = {name: stage for name, stage in stages.items() if name in progress.completed}
         if progress.stage in stages:
-            kept[progress.stage] = StageResults(rows=stages[progress.stage].rows[: progress.rows])
+            kept[progress.stage] = stages[progress.stage].first(progress.rows)
         if kept != stages:
             self.write_results(Results(stages=kept))
         wanted = set(self.checkpoints(progress))

@@ -6,21 +6,21 @@ import math
 import random
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from traceback import walk_tb
 from typing import Any, cast
 
 import numpy as np
 
-from trellis.contracts import Stage, StageStep
-from trellis.errors import ContractError
+from trellis.contracts import Finding, Stage, StageStep
+from trellis.errors import CollapseError, ContractError
 from trellis.run.context import Context
 from trellis.run.directory import Progress, RunDirectory, Saveable
 from trellis.run.interrupt import Interrupt
 from trellis.run.progress import ProgressLine
-from trellis.run.results import Results, Row, StageResults
+from trellis.run.results import Results, StageResults
 from trellis.spec import Pipeline
 
 
@@ -62,25 +62,30 @@ class Engine:
                 stage.restore(self.directory.load_state(self.progress.checkpoint))
                 done = self.progress.step
             metrics: Mapping[str, float] = {}
-            rows = list(self.results[name].rows) if name in self.results else []
+            results = self.results.get(name, StageResults())
             self.directory.event("stage-started", stage=name, step=done)
             started = time.perf_counter()
             for step in self._steps(name, stage, done, line):
                 self._record(name, step, time.perf_counter() - started)
                 if step.row is not None:
-                    rows.append(Row.model_validate(step.row))
-                    self._write_results(name, rows, step.metrics)
+                    results = results.with_row(step.table, step.row)
+                    self._write_results(name, results, step.metrics)
                 line.step(name, step.step, step.num_steps, step.metrics)
+                for found in step.findings:
+                    self._warn(name, step.step, found, line)
                 if step.step < step.num_steps:
                     if step.checkpoint or interrupt.asked:
-                        self._checkpoint(name, stage, step.step, num_rows=len(rows))
+                        self._checkpoint(name, stage, step.step, num_rows=results.num_rows())
                     if interrupt.asked:
                         self.directory.event("interrupted", stage=name, step=step.step)
                         return False
                 done, metrics = step.step, step.metrics
-            self._write_results(name, rows, metrics)
+            self._write_results(name, results, metrics)
             self._complete(name, stage)
         except BaseException as error:
+            if isinstance(error, CollapseError):
+                self.progress = replace(self.progress, stopped=True)
+                self.directory.write_progress(self.progress)
             self.directory.event("failed", stage=name, step=done + 1, error=f"{type(error).__name__}: {error}")
             error.add_note(self._where(error, name, done + 1))
             raise
@@ -108,11 +113,15 @@ class Engine:
         self.directory.metrics(name, step.step, {**step.metrics, "seconds": round(seconds, 4)})
         self.directory.add_rollouts(name, step.step, step.rollouts)
 
-    def _write_results(self, name: str, rows: Sequence[Row], metrics: Mapping[str, float]) -> None:
-        self.results[name] = StageResults(rows=tuple(rows), metrics=dict(metrics))
+    def _warn(self, name: str, step: int, found: Finding, line: ProgressLine) -> None:
+        self.directory.event("warning", stage=name, step=step, kind=found.kind, message=found.message)
+        line.say(f"warning: {name}, step {step}: {found.message}")
+
+    def _write_results(self, name: str, results: StageResults, metrics: Mapping[str, float]) -> None:
+        self.results[name] = results.model_copy(update={"metrics": dict(metrics)})
         self.directory.write_results(Results(stages=self.results))
 
-    def _checkpoint(self, name: str, stage: Stage, step: int, *, num_rows: int) -> None:
+    def _checkpoint(self, name: str, stage: Stage, step: int, *, num_rows: dict[str, int]) -> None:
         checkpoint = f"{name}.step-{step}"
         self.directory.save_checkpoint(checkpoint, components=self._changed(stage), state=stage.state())
         self._advance(Progress(self.progress.completed, name, step, checkpoint, num_rows))

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+TABLES = ("rows", "policies", "rewards")
+"""The lists of rows that a stage's results hold."""
 
 
 class _Model(BaseModel):
@@ -37,13 +41,91 @@ class Row(_Model):
     """Wall-clock seconds for all problems."""
 
 
+class PassAtK(_Model):
+    """The chance that at least one of k rollouts is correct."""
+
+    k: int = Field(ge=1)
+    """How many rollouts."""
+    value: float = Field(ge=0, le=1)
+    """The unbiased estimate, as a mean over problems."""
+    ci95: tuple[float, float]
+    """Its 95% interval, from a bootstrap over problems."""
+
+
+class PolicyRow(_Model):
+    """A policy measured by its rollouts, without any search."""
+
+    policy: str
+    """The policy's name in the pipeline."""
+    problems: int = Field(ge=1)
+    """How many problems."""
+    rollouts: int = Field(ge=1)
+    """How many rollouts, of all problems together."""
+    accuracy: float = Field(ge=0, le=1)
+    """Share of rollouts that are correct."""
+    pass_at_k: tuple[PassAtK, ...]
+    """For k = 1, 2, 4, … up to the rollouts per problem."""
+    tokens_per_rollout: float = Field(ge=0)
+    """Mean number of tokens of a rollout, the prompt not counted."""
+
+
+class RewardRow(_Model):
+    """A reward measured on rollouts, without any search."""
+
+    reward: str
+    """The reward's name in the pipeline."""
+    policy: str
+    """The policy that sampled the rollouts."""
+    problems: int = Field(ge=1)
+    """How many problems."""
+    rollouts: int = Field(ge=1)
+    """How many rollouts, of all problems together."""
+    auc: float | None = Field(ge=0, le=1)
+    """The probability that a correct rollout scores above an incorrect one of the same problem, by the last step's
+    score; null where no problem has both."""
+    spearman: float | None = Field(ge=-1, le=1)
+    """The rank correlation of the last step's score with the outcome's score, over all rollouts."""
+    step_auc: float | None = Field(ge=0, le=1)
+    """The probability that a step after which the problem can still be solved scores above another, over all pairs of
+    steps; null where the task has no step oracle."""
+    step_auc_within: float | None = Field(ge=0, le=1)
+    """The same among the steps of one problem, as a mean over problems."""
+    ece: float | None = Field(ge=0, le=1)
+    """The expected calibration error of the last step's score, made a probability by a logistic curve that was fitted on
+    half of the problems, on the other half."""
+    brier: float | None = Field(ge=0, le=1)
+    """The Brier score of those probabilities."""
+    selected: float = Field(ge=0, le=1)
+    """Share of problems of which the finished rollout that scores highest is correct."""
+    gain: float = Field(ge=-1, le=1)
+    """`selected` less the mean share of correct rollouts: what choosing by this reward brings."""
+    gain_ci95: tuple[float, float]
+    """The 95% interval of the gain, from a paired bootstrap over problems."""
+
+
 class StageResults(_Model):
     """What one stage measured."""
 
     rows: tuple[Row, ...] = ()
     """The rows of an `evaluate` stage."""
+    policies: tuple[PolicyRow, ...] = ()
+    """The policy as an `assess` stage measured it."""
+    rewards: tuple[RewardRow, ...] = ()
+    """The rewards as an `assess` stage measured them."""
     metrics: dict[str, float] = Field(default_factory=dict)
     """The metrics of the stage's last step."""
+
+    def with_row(self, table: str, row: Mapping[str, Any]) -> StageResults:
+        """Return the same with a row more in one of the tables."""
+        return StageResults.model_validate(self.model_dump() | {table: (*getattr(self, table), row)})
+
+    def num_rows(self) -> dict[str, int]:
+        """Return how many rows each table has."""
+        return {table: len(getattr(self, table)) for table in TABLES}
+
+    def first(self, num_rows: Mapping[str, int]) -> StageResults:
+        """Return the first rows of each table, without metrics."""
+        return StageResults(**{table: getattr(self, table)[: num_rows.get(table, 0)] for table in TABLES})
 
 
 class Results(_Model):

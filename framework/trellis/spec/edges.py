@@ -64,6 +64,7 @@ class _Edges:
                 self.problems.add(path, message, at_key=True, choices=tuple(needs))
         if registered and part.complete:
             self._check_all_there(part, registered)
+            self._check_entailed(part, registered)
 
     def _check_value(self, path: NodePath, value: str | tuple[str, ...], need: Need) -> None:
         fitting = self._fitting(need)
@@ -102,6 +103,23 @@ class _Edges:
                 kind = f"one or more of kind {need.kind}" if need.many else _a(need.kind)
                 message = f"{registered.id} needs {kind}: write '{name}: NAME' under its needs"
                 self._offer((*part.path, "needs"), message, need, at_key=True)
+
+    def _check_entailed(self, part: Part, registered: RegisteredComponent) -> None:
+        """Add each collaborator that wants something of the part which the part was not given."""
+        needs = registered.record.needs
+        unknown = [name for name in part.needs if name not in needs]
+        for name, value in part.needs.items():
+            entails = needs[name].entails if name in needs else {}
+            for place, target in _names((*part.path, "needs", name), value):
+                found = self.found.get(self.components[target].path) if target in self.components else None
+                for capability, other in entails.items():
+                    given = part.needs.get(other) or get_close_matches(other, unknown)
+                    if found and capability in found.record.capabilities and not given:
+                        kind = needs[other].kind
+                        message = (
+                            f"'{target}' ({found.id}) works with {_a(kind)}: write '{other}: NAME' under the needs"
+                        )
+                        self._offer(place, f"{message} of this {registered.record.name}", needs[other])
 
     def _offer(self, path: NodePath, message: str, need: Need, *, at_key: bool = False) -> None:
         """Add a problem that ends with what would mend it."""

@@ -38,6 +38,7 @@ from trellis import (
     TrainStep,
     Trajectory,
 )
+from trellis.contracts.task import by_problem
 from trellis.errors import CapabilityError
 from trellis.nn import (
     TokenBatch,
@@ -86,7 +87,7 @@ class GRPO(PolicyOptimizer):
         self.check(task=task, reward=reward)
         problems = task.problems("train")
         learner = reward if isinstance(reward, LearnedReward) and c.reward_updates else None
-        traces = _by_problem(task.traces("train")) if learner else {}
+        traces = by_problem(task.traces("train")) if learner else {}
         self._begin(policy)
         while self._done < c.steps:
             rollouts, sampled = self._sample_batch(policy, task, problems, np.random.default_rng([seed, self._done]))
@@ -254,13 +255,6 @@ class GRPO(PolicyOptimizer):
     def restore(self, state: State) -> None:
         """Go on from `state`."""
         self._restored = state
-
-
-def _by_problem(traces: Sequence[Trajectory]) -> dict[str, list[Trajectory]]:
-    grouped: dict[str, list[Trajectory]] = {}
-    for trace in traces:
-        grouped.setdefault(trace.problem.id, []).append(trace)
-    return grouped
 
 
 def _describe(rollouts: Sequence[Rollout]) -> dict[str, float]:

@@ -15,7 +15,7 @@ def trellis_search_algorithms() -> Iterable[Component]:
         "grows the best prefixes step by step",
         BeamConfig,
         f"{__name__}.beam:Beam",
-        capabilities=frozenset({"sampling"}),
+        capabilities=frozenset({"sampling", "reward"}),
     )
     yield Component(
         "dvts",

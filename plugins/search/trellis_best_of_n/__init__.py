@@ -32,5 +32,5 @@ def trellis_search_algorithms() -> Iterable[Component]:
         "n samples, the one the reward likes best",
         BestOfNConfig,
         f"{__name__}.best_of_n:BestOfN",
-        capabilities=frozenset({"sampling"}),
+        capabilities=frozenset({"sampling", "reward"}),
     )

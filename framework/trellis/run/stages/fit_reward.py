@@ -1,4 +1,4 @@
-"""The stage `fit-reward`: fits a learned reward anew on the rollouts that training stored.
+"""The stage `fit-reward`: fits a learned reward anew on the rollouts that earlier stages stored.
 
 The reward that trained beside a moving policy has seen each batch once and is weak; fitted afterwards on all of it, the
 same reward steers search well. Fits differ by their batches; the best on held-out problems is kept.
@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from trellis.contracts import LearnedReward, Policy, Stage, StageContext, StageStep, State, Task
+from trellis.contracts.task import by_problem
 from trellis.errors import RunError
 from trellis.run.files import rename_directory
 from trellis.run.measures import within_problem_auc
 from trellis.run.stages.config import FitRewardConfig
-from trellis.types import Rollout, Trajectory
+from trellis.types import Rollout
 
 
 class FitReward(Stage):
@@ -38,17 +39,18 @@ class FitReward(Stage):
         c = self.config
         rollouts = list(context.rollouts(c.rollouts))
         if not rollouts:
-            raise RunError("fit-reward found no stored rollouts: let a stage that samples (e.g. grpo) run before it")
+            raise RunError(
+                "fit-reward found no stored rollouts: let a stage `sample`, or a `train` stage that samples (e.g. grpo), run "
+                "before it"
+            )
         fitting, held_out = self._split(rollouts)
-        traces: dict[str, list[Trajectory]] = {}
-        for trace in self.task.traces("train"):
-            traces.setdefault(trace.problem.id, []).append(trace)
+        traces = by_problem(self.task.traces("train"))
         while self._done < c.fits * c.steps:
             fit, step = divmod(self._done, c.steps)
             if step == 0:
                 self.reward.reset(seed=(c.seed or 0) + fit, num_updates=c.steps)
             rng = np.random.default_rng([c.seed or 0, fit, step])
-            batch = [fitting[i] for i in rng.choice(len(fitting), size=min(c.batch_size, len(fitting)), replace=False)]
+            batch = self._batch(fitting, rng)
             ids = dict.fromkeys(rollout.trajectory.problem.id for rollout in batch)
             metrics = dict(self.reward.update([t for i in ids for t in traces.get(i, ())], batch))
             self._done += 1
@@ -62,6 +64,22 @@ class FitReward(Stage):
                 metrics,
                 checkpoint=self._done % c.checkpoint_every == 0 or step + 1 == c.steps,
             )
+
+    def _batch(self, rollouts: Sequence[Rollout], rng: np.random.Generator) -> list[Rollout]:
+        """Draw single rollouts, or whole problems as long as they fit."""
+        size = min(self.config.batch_size, len(rollouts))
+        if self.config.batch_by == "rollout":
+            return [rollouts[i] for i in rng.choice(len(rollouts), size=size, replace=False)]
+        groups: dict[str, list[Rollout]] = {}
+        for rollout in rollouts:
+            groups.setdefault(rollout.trajectory.problem.id, []).append(rollout)
+        drawn = [list(groups.values())[i] for i in rng.permutation(len(groups))]
+        batch = drawn[0]
+        for group in drawn[1:]:
+            if len(batch) + len(group) > size:
+                break
+            batch = batch + group
+        return batch
 
     def _split(self, rollouts: Sequence[Rollout]) -> tuple[list[Rollout], list[Rollout]]:
         """Hold out a share of the problems, with all their rollouts."""

@@ -216,11 +216,16 @@ def searches_can_be_interleaved(subject: Subject) -> None:
 def score_is_asked_for_as_declared(subject: Subject) -> None:
     """Without `needs_reward` a pipeline gives the search no reward, and nobody could answer.
 
-    Set `needs_reward = True` on the class exactly if the search yields `Score`.
+    Set `needs_reward = True` on the class, and the capability "reward" in its record, exactly if the search yields `Score`.
     """
     asked = any(isinstance(request, Score) for t in _transcripts(subject) for request in t.requests)
     declared = cast(SearchAlgorithm, subject.make()).needs_reward
     expect(asked == declared, f"it {'asks' if asked else 'never asks'} for scores, needs_reward is {declared}")
+    said = subject.offers("reward")
+    expect(
+        declared == said,
+        f"needs_reward is {declared}, and its record {'has' if said else 'lacks'} the capability 'reward'",
+    )
 
 
 def _roots() -> list[Trajectory]:
