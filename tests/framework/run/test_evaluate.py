@@ -85,7 +85,9 @@ def test_a_search_without_the_reward_it_needs_is_refused_when_the_pipeline_is_ch
         "'best-of-n' (best-of-n/best-of-n) works with a reward: write 'reward: NAME' under the needs of this evaluate. "
         "In this pipeline these fit: reward"
     )
-    load_pipeline(small, overrides=["stages.test.needs.reward=[]", "stages.test.needs.searches=[greedy]"])
+    with pytest.raises(SpecError) as caught:
+        load_pipeline(small, overrides=["stages.test.needs.reward=[]", "stages.test.needs.searches=[greedy]"])
+    assert [problem.path for problem in caught.value.problems] == ["components.best-of-n"]
 
 
 def test_a_search_that_says_too_late_that_it_needs_a_reward_is_refused_when_the_stage_is_built(parts):

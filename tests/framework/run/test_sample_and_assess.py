@@ -215,7 +215,8 @@ STAGES = """[
   {name: draw, run: sample, with: {n: 4, per_step: 6, max_tokens: 20}, needs: {policy: policy, task: task}},
   {name: fit, run: fit-reward, with: {steps: 3, fits: 1, batch_size: 12, batch_by: problem, holdout: 0.3},
    needs: {reward: reward, policy: policy, task: task}},
-  {name: measured, run: assess, with: {n: 4, per_step: 3, max_tokens: 20}, needs: {policy: policy, task: task, reward: [reward, pi]}}
+  {name: measured, run: assess, with: {n: 4, per_step: 3, max_tokens: 20},
+   needs: {policy: policy, task: task, reward: [reward, pi]}}
 ]"""
 
 

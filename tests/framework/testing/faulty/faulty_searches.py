@@ -8,7 +8,7 @@ from faults import breaks
 from trellis import Candidate, Config, Extend, Score, SearchAlgorithm, SearchResult
 from trellis.errors import BudgetExhausted
 
-SAMPLING = frozenset({"sampling"})
+SAMPLING = frozenset({"sampling", "reward"})
 
 
 class PairsConfig(Config):
