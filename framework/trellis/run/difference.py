@@ -24,9 +24,8 @@ def differences(old: str, new: str, *, most: int = 5) -> list[str]:
 
 def only_settings_differ(old: str, new: str) -> bool:
     """Say whether two pipelines written out differ in nothing but what stands under a `with`."""
-    return _without_settings(YAML(typ="safe", pure=True).load(old)) == _without_settings(
-        YAML(typ="safe", pure=True).load(new)
-    )
+    before, now = (_without_settings(YAML(typ="safe", pure=True).load(text)) for text in (old, new))
+    return bool(before == now)
 
 
 def _without_settings(value: Any) -> Any:

@@ -36,7 +36,7 @@ def test_to_reopen_a_run_removes_all_that_came_after_its_last_checkpoint(tmp_pat
     for name in ("a", "b.step-1", "b.step-2", ".b.step-3.tmp"):
         (tmp_path / "checkpoints" / name).mkdir()
     directory.write_results(Results(stages={name: StageResults(rows=(ROW, ROW)) for name in "abc"}))
-    directory.write_progress(Progress(["a"], "b", 1, "b.step-1", rows=1))
+    directory.write_progress(Progress(["a"], "b", 1, "b.step-1", rows={"rows": 1}))
     directory.reopen(resolved="")
     assert [(line["stage"], line["step"]) for line in read_lines(tmp_path / "metrics.jsonl")] == [("a", 1), ("b", 1)]
     assert [r.trajectory.prompt for stage in "abc" for r in directory.rollouts(stage)] == ["a1", "b1"]

@@ -122,7 +122,7 @@ def held_out_calibration(
 
 def _sigmoid(z: np.ndarray) -> np.ndarray:
     e = np.exp(-np.abs(z))
-    return np.where(z >= 0, 1, e) / (1 + e)
+    return np.asarray(np.where(z >= 0, 1, e) / (1 + e))
 
 
 def _cross_entropy(z: np.ndarray, target: np.ndarray) -> float:
