@@ -22,5 +22,5 @@ def trellis_search_algorithms() -> Iterable[Component]:
         "grows independent subtrees, each by its best step (diverse verifier tree search)",
         DvtsConfig,
         f"{__name__}.dvts:Dvts",
-        capabilities=frozenset({"sampling"}),
+        capabilities=frozenset({"sampling", "reward"}),
     )

@@ -25,7 +25,7 @@ def trellis_search_algorithms() -> Iterable[Component]:
         "n samples vote on the answer, each vote weighted by the reward",
         WeightedMajorityConfig,
         f"{__name__}.weighted_majority:WeightedMajority",
-        capabilities=frozenset({"sampling"}),
+        capabilities=frozenset({"sampling", "reward"}),
     )
     yield Component(
         "best-of-n",

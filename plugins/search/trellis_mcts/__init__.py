@@ -15,5 +15,5 @@ def trellis_search_algorithms() -> Iterable[Component]:
         "grows a tree of steps where reward and visits promise most (PUCT)",
         MctsConfig,
         f"{__name__}.mcts:Mcts",
-        capabilities=frozenset({"sampling"}),
+        capabilities=frozenset({"sampling", "reward"}),
     )

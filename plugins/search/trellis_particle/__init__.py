@@ -15,5 +15,5 @@ def trellis_search_algorithms() -> Iterable[Component]:
         "a population of prefixes, grown a step at a time and resampled by reward",
         ParticleConfig,
         f"{__name__}.particle:Particle",
-        capabilities=frozenset({"sampling"}),
+        capabilities=frozenset({"sampling", "reward"}),
     )
