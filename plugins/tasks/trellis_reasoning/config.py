@@ -49,3 +49,28 @@ class CountdownConfig(ProceduralConfig):
 
     max_target: Positive = 30
     """Targets are drawn from 1 to this, uniformly over the pairs of numbers and target that can be solved."""
+
+
+class PathConfig(ProceduralConfig):
+    """Find a way from a start to a goal through a directed graph with dead ends."""
+
+    PRESETS: ClassVar = {
+        "easy": {"nodes": 6, "edges": 8, "min_length": 2, "max_chance": 0.75},
+        "medium": {},
+        "hard": {"nodes": 14, "edges": 22, "min_length": 5, "max_chance": 0.2},
+    }
+
+    nodes: Annotated[int, Field(ge=3, le=26)] = 10
+    """How many nodes there are to draw edges between; those without an edge are not mentioned."""
+
+    edges: Annotated[int, Field(ge=2)] = 14
+    """How many edges a problem has, if there are as many pairs of nodes."""
+
+    span: Positive = 4
+    """An edge skips fewer than so many nodes of the hidden order in which all edges run forward."""
+
+    min_length: Positive = 3
+    """The goal is at least so many edges away."""
+
+    max_chance: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """A walk that takes an edge at random each time reaches the goal with at most this probability."""
