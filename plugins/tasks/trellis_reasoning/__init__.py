@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from trellis import Component, hookimpl
-from trellis_reasoning.config import ArithmeticConfig, CountdownConfig, PathConfig
+from trellis_reasoning.config import ArithmeticConfig, CountdownConfig, LogicConfig, PathConfig
 
 _EXACT = frozenset({"traces", "step-oracle", "parse"})
 
@@ -30,5 +30,12 @@ def trellis_tasks() -> Iterable[Component]:
         "a way through a directed graph with dead ends",
         PathConfig,
         "trellis_reasoning.path:Path",
+        capabilities=_EXACT | {"legal-steps"},
+    )
+    yield Component(
+        "logic",
+        "derive a goal from facts by rules, in a limited number of steps",
+        LogicConfig,
+        "trellis_reasoning.logic:Logic",
         capabilities=_EXACT | {"legal-steps"},
     )

@@ -74,3 +74,31 @@ class PathConfig(ProceduralConfig):
 
     max_chance: Annotated[float, Field(gt=0, le=1)] = 0.5
     """A walk that takes an edge at random each time reaches the goal with at most this probability."""
+
+
+class LogicConfig(ProceduralConfig):
+    """Derive a goal from facts by rules, in a limited number of steps."""
+
+    PRESETS: ClassVar = {
+        "easy": {"facts": 2, "rules": 5, "steps": 2, "max_chance": 0.75},
+        "medium": {},
+        "hard": {"facts": 3, "rules": 11, "steps": 5, "max_chance": 0.1},
+    }
+
+    facts: Annotated[int, Field(ge=1, le=10)] = 3
+    """How many letters are given."""
+
+    rules: Annotated[int, Field(ge=2, le=16)] = 8
+    """How many rules there are, those of no use among them."""
+
+    steps: Positive = 3
+    """The goal's shortest derivation takes exactly so many steps."""
+
+    spare_steps: Annotated[int, Field(ge=0, le=10)] = 0
+    """How many steps more than that are allowed: so many useless rules may be applied."""
+
+    two_premises: Annotated[float, Field(ge=0, le=1)] = 0.4
+    """The share of rules with two premises; the others have one."""
+
+    max_chance: Annotated[float, Field(gt=0, le=1)] = 0.4
+    """Rules applied at random, among those that derive something new, reach the goal with at most this probability."""

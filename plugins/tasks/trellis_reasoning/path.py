@@ -58,19 +58,21 @@ class Path(MovesTask[str]):
         self.config = config
 
     def draw(self, random: Random) -> tuple[str, Problem]:
-        """Draw an order of the nodes, edges that run forward in it, and two of the nodes."""
+        """Draw an order of the nodes, edges that run forward in it, and two nodes far enough from each other."""
         c = self.config
         order = random.sample(ascii_lowercase[: c.nodes], c.nodes)
         pairs = [(order[i], order[j]) for i in range(c.nodes) for j in range(i + 1, min(i + 1 + c.span, c.nodes))]
         edges = tuple(sorted(random.sample(pairs, min(c.edges, len(pairs)))))
-        start, goal = (order[place] for place in sorted(random.sample(range(c.nodes), 2)))
+        ends = [(start, goal) for start in sorted(order) for goal in _far(edges, start, c.min_length)]
+        start, goal = random.choice(ends) if ends else (order[0], order[-1])
         problem = _problem(Graph(edges, start, goal))
         return problem.id, problem
 
     def accepts(self, problem: Problem) -> bool:
         """Say whether the goal is far enough, and can be missed often enough."""
         graph = _given(problem)
-        return _distance(graph) >= self.config.min_length and 0 < chance(graph) <= self.config.max_chance
+        far = graph.goal in _far(graph.edges, graph.start, self.config.min_length)
+        return far and chance(graph) <= self.config.max_chance
 
     def initial(self, problem: Problem) -> str:
         """Return the start."""
@@ -170,12 +172,17 @@ def _sources(graph: Graph) -> frozenset[str]:
     return frozenset(found)
 
 
-def _distance(graph: Graph) -> int:
-    """Return how few edges lead to the goal; -1 where none do."""
-    at, steps = {graph.start}, 0
-    while at and graph.goal not in at:
-        at, steps = {to for from_, to in graph.edges if from_ in at}, steps + 1
-    return steps if at else -1
+def _far(edges: Iterable[tuple[str, str]], start: str, length: int) -> list[str]:
+    """Return the nodes that can be reached, but not over fewer than `length` edges."""
+    after: dict[str, list[str]] = {}
+    for from_, to in edges:
+        after.setdefault(from_, []).append(to)
+    distance, new = {start: 0}, [start]
+    for node in new:
+        fresh = [to for to in after.get(node, ()) if to not in distance]
+        distance |= dict.fromkeys(fresh, distance[node] + 1)
+        new += fresh
+    return sorted(node for node, steps in distance.items() if steps >= length)
 
 
 def _on_cycles(edges: Iterable[tuple[str, str]]) -> list[str]:
