@@ -16,7 +16,7 @@ def trellis_tasks() -> Iterable[Component]:
         "a chain of operations, one per line",
         ArithmeticConfig,
         "trellis_reasoning.arithmetic:Arithmetic",
-        capabilities=_EXACT,
+        capabilities=_EXACT | {"legal-steps"},
     )
     yield Component(
         "countdown",

@@ -8,19 +8,25 @@ from trellis.procedural import Positive, ProceduralConfig
 
 
 class ArithmeticConfig(ProceduralConfig):
-    """A chain of operations, worked out from left to right."""
+    """A chain of operations, worked out one operation per line."""
 
     PRESETS: ClassVar = {
-        "easy": {"length": 2, "max_number": 9},
+        "easy": {"length": 1, "max_number": 99},
         "medium": {},
-        "hard": {"length": 6, "max_number": 50},
+        "hard": {"length": 3, "max_number": 999, "min_carries": 2},
     }
 
-    length: Positive = 4
+    length: Positive = 2
     """Operations in a problem, and so steps in its solution."""
 
-    max_number: Positive = 20
-    """Numbers are drawn from 1 to this."""
+    max_number: Positive = 99
+    """Numbers are drawn up to this: from 1, or with `fixed_width` from the smallest that has as many digits."""
+
+    fixed_width: bool = True
+    """Numbers are drawn so that all results, from left to right, have as many digits as `max_number`; no effect with a modulus."""
+
+    min_carries: Annotated[int, Field(ge=0)] = 1
+    """At least so many of the operations, from left to right, carry or borrow a ten."""
 
     operations: Literal["+-", "+-*"] = "+-"
     """The operations that problems are drawn with."""
