@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trellis.procedural import Positive, ProceduralConfig
 
@@ -11,7 +11,7 @@ class ArithmeticConfig(ProceduralConfig):
     """A chain of operations, worked out one operation per line."""
 
     PRESETS: ClassVar = {
-        "easy": {"length": 1, "max_number": 99},
+        "easy": {"max_number": 29},
         "medium": {},
         "hard": {"length": 3, "max_number": 999, "min_carries": 2},
     }
@@ -23,7 +23,7 @@ class ArithmeticConfig(ProceduralConfig):
     """Numbers are drawn up to this: from 1, or with `fixed_width` from the smallest that has as many digits."""
 
     fixed_width: bool = True
-    """Numbers are drawn so that all results, from left to right, have as many digits as `max_number`; no effect with a modulus."""
+    """Whether all results, from left to right, have as many digits as `max_number`; no effect with a modulus."""
 
     min_carries: Annotated[int, Field(ge=0)] = 1
     """At least so many of the operations, from left to right, carry or borrow a ten."""
@@ -33,6 +33,16 @@ class ArithmeticConfig(ProceduralConfig):
 
     modulus: Annotated[int, Field(ge=2)] | None = None
     """If set, every result is reduced to 0 … modulus - 1."""
+
+    @model_validator(mode="after")
+    def _carries_exist(self) -> "ArithmeticConfig":
+        if self.min_carries > self.length:
+            raise ValueError(f"min_carries is {self.min_carries}: of {self.length} operations no more can carry")
+        if self.min_carries and self.fixed_width and self.modulus is None and self.max_number < 10:
+            raise ValueError(
+                "no result of one digit carries: set min_carries to 0, fixed_width to false, or max_number to 10 or more"
+            )
+        return self
 
 
 class CountdownConfig(ProceduralConfig):
@@ -81,6 +91,14 @@ class PathConfig(ProceduralConfig):
     max_chance: Annotated[float, Field(gt=0, le=1)] = 0.5
     """A walk that takes an edge at random each time reaches the goal with at most this probability."""
 
+    @model_validator(mode="after")
+    def _goals_exist(self) -> "PathConfig":
+        if self.min_length > min(self.nodes - 1, self.edges):
+            raise ValueError(
+                f"min_length is {self.min_length}: with {self.nodes} nodes and {self.edges} edges nothing is so far"
+            )
+        return self
+
 
 class LogicConfig(ProceduralConfig):
     """Derive a goal from facts by rules, in a limited number of steps."""
@@ -108,3 +126,9 @@ class LogicConfig(ProceduralConfig):
 
     max_chance: Annotated[float, Field(gt=0, le=1)] = 0.4
     """Rules applied at random, among those that derive something new, reach the goal with at most this probability."""
+
+    @model_validator(mode="after")
+    def _goals_exist(self) -> "LogicConfig":
+        if self.steps > self.rules:
+            raise ValueError(f"steps is {self.steps}: with {self.rules} rules nothing takes so many")
+        return self

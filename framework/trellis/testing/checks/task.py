@@ -339,10 +339,15 @@ def legal_steps_are_steps(subject: Subject) -> None:
                 expect(text and cut == [*before, text], f"{what} hold {text!r}: with it the text has the steps {cut!r}")
         for ended in (trace, replace(trace, finished=False, cut=True, answer=None)):
             texts = task.legal_steps(ended)
-            expect(not texts, f"a trajectory has ended (finished={ended.finished}, cut={ended.cut}), and {texts[:3]!r} are legal")
+            expect(
+                not texts,
+                f"a trajectory has ended (finished={ended.finished}, cut={ended.cut}), and {texts[:3]!r} are legal",
+            )
     for trajectory in _odd(task):
         texts = task.legal_steps(trajectory)
-        expect(not texts, f"after {trajectory.text[:60]!r} nothing can follow, it is finished, and {texts[:3]!r} are legal")
+        expect(
+            not texts, f"after {trajectory.text[:60]!r} nothing can follow, it is finished, and {texts[:3]!r} are legal"
+        )
 
 
 def _problems(task: Task) -> list[Problem]:
