@@ -71,16 +71,19 @@ class PathConfig(ProceduralConfig):
     """Find a way from a start to a goal through a directed graph with dead ends."""
 
     PRESETS: ClassVar = {
-        "easy": {"nodes": 6, "edges": 8, "min_length": 2, "max_chance": 0.75},
+        "easy": {"nodes": 5, "min_length": 2, "max_chance": 0.75},
         "medium": {},
-        "hard": {"nodes": 14, "edges": 22, "min_length": 5, "max_chance": 0.2},
+        "hard": {"nodes": 11, "dead_ends": 4, "min_length": 5, "max_chance": 0.1},
     }
 
-    nodes: Annotated[int, Field(ge=3, le=26)] = 10
-    """How many nodes there are to draw edges between; those without an edge are not mentioned."""
+    nodes: Annotated[int, Field(ge=2, le=20)] = 7
+    """How many nodes have edges."""
 
-    edges: Annotated[int, Field(ge=2)] = 14
-    """How many edges a problem has, if there are as many pairs of nodes."""
+    dead_ends: Annotated[int, Field(ge=1, le=6)] = 3
+    """How many nodes have none."""
+
+    branches: Positive = 2
+    """How many edges a node has that is no dead end."""
 
     span: Positive = 4
     """An edge skips fewer than so many nodes of the hidden order in which all edges run forward."""
@@ -93,10 +96,10 @@ class PathConfig(ProceduralConfig):
 
     @model_validator(mode="after")
     def _goals_exist(self) -> "PathConfig":
-        if self.min_length > min(self.nodes - 1, self.edges):
-            raise ValueError(
-                f"min_length is {self.min_length}: with {self.nodes} nodes and {self.edges} edges nothing is so far"
-            )
+        if self.branches > min(self.dead_ends, self.span):
+            raise ValueError(f"branches is {self.branches}: it takes as many dead_ends, and as large a span")
+        if self.min_length > self.nodes:
+            raise ValueError(f"min_length is {self.min_length}: with {self.nodes} nodes nothing is so far")
         return self
 
 
@@ -104,16 +107,28 @@ class LogicConfig(ProceduralConfig):
     """Derive a goal from facts by rules, in a limited number of steps."""
 
     PRESETS: ClassVar = {
-        "easy": {"facts": 2, "rules": 5, "steps": 2, "max_chance": 0.75},
+        "easy": {"letters": 5, "two_premises": 1, "steps": 2, "max_chance": 0.75},
         "medium": {},
-        "hard": {"facts": 3, "rules": 11, "steps": 5, "max_chance": 0.1},
+        "hard": {"letters": 10, "facts": 3, "two_premises": 4, "steps": 5, "max_chance": 0.1},
     }
 
-    facts: Annotated[int, Field(ge=1, le=10)] = 3
-    """How many letters are given."""
+    letters: Annotated[int, Field(ge=3, le=12)] = 8
+    """How many letters are premises."""
 
-    rules: Annotated[int, Field(ge=2, le=16)] = 8
-    """How many rules there are, those of no use among them."""
+    dead_ends: Annotated[int, Field(ge=1, le=6)] = 2
+    """How many letters are conclusions only."""
+
+    branches: Positive = 1
+    """How many rules have a letter as their only premise, of each that is a premise."""
+
+    two_premises: Annotated[int, Field(ge=0, le=8)] = 2
+    """How many rules have two premises."""
+
+    span: Positive = 4
+    """A conclusion is fewer than so many letters behind its premises in the hidden order in which all rules run forward."""
+
+    facts: Positive = 2
+    """How many letters are given."""
 
     steps: Positive = 3
     """The goal's shortest derivation takes exactly so many steps."""
@@ -121,14 +136,15 @@ class LogicConfig(ProceduralConfig):
     spare_steps: Annotated[int, Field(ge=0, le=10)] = 0
     """How many steps more than that are allowed: so many useless rules may be applied."""
 
-    two_premises: Annotated[float, Field(ge=0, le=1)] = 0.4
-    """The share of rules with two premises; the others have one."""
-
     max_chance: Annotated[float, Field(gt=0, le=1)] = 0.4
     """Rules applied at random, among those that derive something new, reach the goal with at most this probability."""
 
     @model_validator(mode="after")
     def _goals_exist(self) -> "LogicConfig":
-        if self.steps > self.rules:
-            raise ValueError(f"steps is {self.steps}: with {self.rules} rules nothing takes so many")
+        if self.branches > min(self.dead_ends, self.span):
+            raise ValueError(f"branches is {self.branches}: it takes as many dead_ends, and as large a span")
+        if (rules := self.letters * self.branches + self.two_premises) > 16:
+            raise ValueError(f"there are {rules} rules (letters * branches + two_premises): at most 16 can be searched")
+        if self.steps + self.facts > self.letters + self.dead_ends:
+            raise ValueError(f"steps is {self.steps}: letters and dead_ends without facts are too few for so many")
         return self

@@ -80,32 +80,36 @@ class Logic(MovesTask[State]):
         self.config = config
 
     def draw(self, random: Random) -> tuple[str, Problem]:
-        """Draw facts, then rule after rule from what is known by then to a new letter, and a goal among those."""
+        """Draw an order of the letters, rules that run forward in it, facts and a goal.
+
+        Every letter but the last few is the only premise of as many rules as any, and those rules stand first: a letter's
+        rules are always in the same place, where a small model learns to find them.
+        """
         c = self.config
-        letters = random.sample(ascii_lowercase[: c.facts + c.rules], c.facts + c.rules)
-        facts, conclusions = letters[: c.facts], letters[c.facts :]
-        known, rules = list(facts), list[tuple[str, str]]()
-        # How many rules a derivation of a letter takes: the letters that it stands on, each derived by its one rule.
-        grounds: dict[str, set[str]] = {fact: set() for fact in facts}
-        for conclusion in conclusions:
-            many = len(known) > 1 and random.random() < c.two_premises
-            premises = sorted(random.sample(known, 2 if many else 1))
-            rules.append(("".join(premises), conclusion))
-            known.append(conclusion)
-            grounds[conclusion] = {conclusion}.union(*(grounds[premise] for premise in premises))
-        goals = [letter for letter in conclusions if len(grounds[letter]) == c.steps]
-        goal = random.choice(goals) if goals else conclusions[-1]
-        theory = Theory(tuple(sorted(facts)), tuple(sorted(rules)), goal, c.steps + c.spare_steps)
+        inner, ends = ascii_lowercase[: c.letters], ascii_lowercase[c.letters : c.letters + c.dead_ends]
+        order = random.sample(inner, c.letters) + random.sample(ends, c.dead_ends)
+        rules: list[tuple[str, str]] = []
+        for letter in inner:
+            later = order[order.index(letter) + 1 :]
+            rules += [(letter, conclusion) for conclusion in sorted(random.sample(later[: c.span], c.branches))]
+        pairs: set[tuple[str, str]] = set()
+        while len(pairs) < c.two_premises:
+            first, second = sorted(random.sample(range(c.letters), 2))
+            premises = "".join(sorted(order[first] + order[second]))
+            pairs.add((premises, random.choice(order[second + 1 :][: c.span])))
+        rules += sorted(pairs)
+        facts = random.sample(order[: c.letters], c.facts)
+        goals = _first_derived([(_mask(premises), _mask(made)) for premises, made in rules], _mask(facts), c.steps)
+        goal = random.choice(goals) if goals else order[-1]
+        theory = Theory(tuple(sorted(facts)), tuple(rules), goal, c.steps + c.spare_steps)
         problem = _problem(theory)
         return problem.id, problem
 
     def accepts(self, problem: Problem) -> bool:
         """Say whether the goal takes as many steps as configured, and can be missed often enough."""
         theory, steps = _given(problem), self.config.steps
-        goal, known, rules = _mask(theory.goal), _mask(theory.facts), theory.masks
-        if not _derivable(rules, known, goal, steps) or _derivable(rules, known, goal, steps - 1):
-            return False
-        return chance(theory) <= self.config.max_chance
+        right = theory.goal in _first_derived(theory.masks, _mask(theory.facts), steps)
+        return right and chance(theory) <= self.config.max_chance
 
     def initial(self, problem: Problem) -> State:
         """Return the facts, and all steps."""
@@ -231,6 +235,18 @@ def _derivable(rules: Masks, known: int, goal: int, left: int) -> bool:
         for given, made in rules
         if given & ~known == 0 and not made & known
     )
+
+
+def _first_derived(rules: Sequence[tuple[int, int]], facts: int, steps: int) -> list[str]:
+    """Return the letters whose shortest derivation takes so many steps."""
+    states, seen, new = {facts}, facts, 0
+    for _ in range(steps):
+        states = {known | made for known in states for given, made in rules if given & ~known == 0 and not made & known}
+        new = 0
+        for known in states:
+            new |= known & ~seen
+        seen |= new
+    return [letter for letter in ascii_lowercase if new & _mask(letter)]
 
 
 def _mask(letters: Sequence[str] | frozenset[str]) -> int:

@@ -58,13 +58,18 @@ class Path(MovesTask[str]):
         self.config = config
 
     def draw(self, random: Random) -> tuple[str, Problem]:
-        """Draw an order of the nodes, edges that run forward in it, and two nodes far enough from each other."""
+        """Draw an order of the nodes, edges that run forward in it, and two nodes far enough from each other.
+
+        Dead ends are the last letters, every other node has as many edges as any: in the sorted list the edges of a
+        node always stand in the same place, where a small model learns to find them.
+        """
         c = self.config
-        order = random.sample(ascii_lowercase[: c.nodes], c.nodes)
-        pairs = [(order[i], order[j]) for i in range(c.nodes) for j in range(i + 1, min(i + 1 + c.span, c.nodes))]
-        edges = tuple(sorted(random.sample(pairs, min(c.edges, len(pairs)))))
-        ends = [(start, goal) for start in sorted(order) for goal in _far(edges, start, c.min_length)]
-        start, goal = random.choice(ends) if ends else (order[0], order[-1])
+        inner, ends = ascii_lowercase[: c.nodes], ascii_lowercase[c.nodes : c.nodes + c.dead_ends]
+        order = random.sample(inner, c.nodes) + random.sample(ends, c.dead_ends)
+        after = {node: order[place + 1 : place + 1 + c.span] for place, node in enumerate(order[: c.nodes])}
+        edges = tuple((node, to) for node in inner for to in sorted(random.sample(after[node], c.branches)))
+        pairs = [(start, goal) for start in inner for goal in _far(edges, start, c.min_length)]
+        start, goal = random.choice(pairs) if pairs else (order[0], order[-1])
         problem = _problem(Graph(edges, start, goal))
         return problem.id, problem
 

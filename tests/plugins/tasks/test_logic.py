@@ -15,7 +15,7 @@ SPLITS = ("train", "validation", "test")
 SMALL = {"train_size": 60, "validation_size": 20, "test_size": 30}
 CONFIGS = [
     *(LogicConfig(difficulty=difficulty, **SMALL) for difficulty in ("easy", "medium", "hard")),
-    LogicConfig(spare_steps=2, two_premises=1.0, facts=4, **SMALL),
+    LogicConfig(spare_steps=2, two_premises=5, facts=3, max_chance=0.9, **SMALL),
 ]
 TASK = Logic(CONFIGS[1])
 EXAMPLE = "b f h | b>d d>a dh>e ef>g f>c | g in 3"
@@ -77,7 +77,7 @@ def test_problems_are_as_hard_as_configured(config):
     for problem in Logic(config).problems("validation"):
         facts, rules, goal, limit = given_in(problem)
         found = [(row, share) for row, reached, share in rows(facts, rules, goal, limit) if reached]
-        assert (len(facts), len(rules)) == (config.facts, config.rules)
+        assert (len(facts), len(rules)) == (config.facts, config.letters * config.branches + config.two_premises)
         assert min(len(row) for row, _ in found) == config.steps
         assert sum(share for _, share in found) <= config.max_chance + 1e-9
 
@@ -93,7 +93,7 @@ def test_splits_share_no_problem():
 def test_canonical_traces_take_the_first_rule_and_varied_ones_several_orders():
     problem = TASK.parse("a b | a>c b>d cd>e | e in 3")
     assert TASK.solution(problem, None) == ["a>c\n", "b>d\n", "cd>e"]
-    several = Logic(LogicConfig(traces_per_problem=3, two_premises=0.8, **SMALL)).traces("train")
+    several = Logic(LogicConfig(traces_per_problem=3, two_premises=6, **SMALL)).traces("train")
     assert len(several) > SMALL["train_size"]
     assert len({(trace.problem.id, trace.text) for trace in several}) == len(several)
 
@@ -242,6 +242,14 @@ def test_what_is_no_problem_is_refused_with_the_reason(text, reason):
     assert "a b | a>c bc>d | d in 2" in str(caught.value)
 
 
-def test_more_steps_than_rules_are_refused():
-    with pytest.raises(ValidationError, match="nothing takes so many"):
-        LogicConfig(rules=3, steps=4)
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"letters": 3, "steps": 4}, "too few for so many"),
+        ({"branches": 3}, "as many dead_ends"),
+        ({"letters": 12, "two_premises": 5}, "at most 16 can be searched"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(config, message):
+    with pytest.raises(ValidationError, match=message):
+        LogicConfig(**config)

@@ -72,7 +72,7 @@ def test_problems_are_as_hard_as_configured(config):
     for problem in Path(config).problems("validation"):
         edges, start, goal = edges_of(problem)
         found = [(walk, share) for walk, share in walks(edges, start, goal) if walk and walk[-1][1] == goal]
-        assert len(edges) == config.edges
+        assert len(edges) == config.nodes * config.branches
         assert min(len(walk) for walk, _ in found) >= config.min_length
         assert 0 < sum(share for _, share in found) <= config.max_chance + 1e-9
 
@@ -227,6 +227,10 @@ def test_what_is_no_problem_is_refused_with_the_reason(text, reason):
     assert "a>b a>c b>d | a -> d" in str(caught.value)
 
 
-def test_a_goal_farther_than_the_nodes_reach_is_refused():
-    with pytest.raises(ValidationError, match="nothing is so far"):
-        PathConfig(nodes=4, min_length=4)
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [({"nodes": 4, "min_length": 5}, "nothing is so far"), ({"branches": 4}, "as many dead_ends")],
+)
+def test_sizes_that_do_not_fit_are_refused(config, message):
+    with pytest.raises(ValidationError, match=message):
+        PathConfig(**config)
