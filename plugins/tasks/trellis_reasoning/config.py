@@ -109,7 +109,7 @@ class LogicConfig(ProceduralConfig):
     PRESETS: ClassVar = {
         "easy": {"letters": 5, "two_premises": 1, "steps": 2, "max_chance": 0.75},
         "medium": {},
-        "hard": {"letters": 10, "facts": 3, "two_premises": 4, "steps": 5, "max_chance": 0.1},
+        "hard": {"letters": 10, "two_premises": 3, "steps": 4, "max_chance": 0.1},
     }
 
     letters: Annotated[int, Field(ge=3, le=12)] = 8
