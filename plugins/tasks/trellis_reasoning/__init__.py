@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from trellis import Component, hookimpl
-from trellis_reasoning.config import ArithmeticConfig, CountdownConfig
+from trellis_reasoning.config import ArithmeticConfig, CountdownConfig, LogicConfig, PathConfig
 
 _EXACT = frozenset({"traces", "step-oracle", "parse"})
 
@@ -16,12 +16,26 @@ def trellis_tasks() -> Iterable[Component]:
         "a chain of operations, one per line",
         ArithmeticConfig,
         "trellis_reasoning.arithmetic:Arithmetic",
-        capabilities=_EXACT,
+        capabilities=_EXACT | {"legal-steps"},
     )
     yield Component(
         "countdown",
         "reach a target from 3 to 6 numbers, each used once",
         CountdownConfig,
         "trellis_reasoning.countdown:Countdown",
+        capabilities=_EXACT | {"legal-steps"},
+    )
+    yield Component(
+        "path",
+        "a way through a directed graph with dead ends",
+        PathConfig,
+        "trellis_reasoning.path:Path",
+        capabilities=_EXACT | {"legal-steps"},
+    )
+    yield Component(
+        "logic",
+        "derive a goal from facts by rules, in a limited number of steps",
+        LogicConfig,
+        "trellis_reasoning.logic:Logic",
         capabilities=_EXACT | {"legal-steps"},
     )

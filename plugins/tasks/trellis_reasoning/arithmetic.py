@@ -1,26 +1,27 @@
-"""Arithmetic: a chain of operations, worked out from left to right, one operation per line.
+"""Arithmetic: a chain of operations, worked out one operation per line.
 
-    12 + 7 - 5 + 9 =
-    12 + 7 = 19
-    19 - 5 = 14
-    14 + 9 = 23
+    47 + 38 - 16 =
+    47 + 38 = 85
+    85 - 16 = 69
 
-There is no precedence: `2 + 3 * 4 =` is 20. With a modulus, `12 + 7 - 5 mod 17 =`, every result is reduced to
-0 … modulus - 1. A problem has exactly one right solution, so a step is good as long as all lines so far are right.
+There is no precedence: `2 + 3 * 4 =` is 20. Operations that may change places without changing the result, `+` and `-`
+in a row or `*` in a row, may be worked out in any order: `47 - 16 = 31`, `31 + 38 = 69` is right as well. With a
+modulus, `12 + 7 - 5 mod 17 =`, every result is reduced to 0 … modulus - 1. The mistakes to be made are those of
+carrying: a problem with n operations that may not change places has exactly one solution, and a step is good as long
+as all lines so far are right.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from itertools import zip_longest
+from collections.abc import Iterator, Sequence
 from random import Random
-from typing import cast
+from typing import NamedTuple, cast
 
-from trellis import Outcome, Problem, Trajectory
+from trellis import Problem, Trajectory
 from trellis.errors import ProblemSyntaxError
-from trellis.procedural import ProceduralTask
 from trellis_reasoning.config import ArithmeticConfig
+from trellis_reasoning.moves import Fault, MovesTask
 
 _RESULT = re.compile(r"[^=\n]+ = (-?[0-9]{1,400})")
 _PROBLEM = re.compile(
@@ -28,7 +29,14 @@ _PROBLEM = re.compile(
 )
 
 
-class Arithmetic(ProceduralTask):
+class State(NamedTuple):
+    """The running value, and the operations that are left, each with its number."""
+
+    value: int
+    rest: tuple[tuple[str, int], ...]
+
+
+class Arithmetic(MovesTask[State]):
     """Chains of operations with their solutions, an exact verifier and an exact step oracle.
 
     The tokens of a line are separated by exactly one space, the last line has no newline after it. Running values may
@@ -40,47 +48,110 @@ class Arithmetic(ProceduralTask):
     def __init__(self, config: ArithmeticConfig) -> None:
         super().__init__(config)
         self.config = config
+        width = len(str(config.max_number))
+        self._least, self._most = (0 if width == 1 else 10 ** (width - 1)), 10**width - 1
+        self._fixed_width = config.fixed_width and config.modulus is None
 
     def draw(self, random: Random) -> tuple[str, Problem]:
         """Draw numbers and the operations between them."""
-        tokens = [str(random.randint(1, self.config.max_number))]
-        for _ in range(self.config.length):
-            tokens += [random.choice(self.config.operations), str(random.randint(1, self.config.max_number))]
-        problem = _problem(tokens, self.config.modulus)
+        c = self.config
+        value = random.randint(max(1, self._least) if self._fixed_width else 1, c.max_number)
+        tokens = [str(value)]
+        for _ in range(c.length):
+            operation, number = self._draw_operation(random, value)
+            value = _apply(value, operation, number)
+            tokens += [operation, str(number)]
+        problem = _problem(tokens, c.modulus)
         return problem.id, problem
 
+    def _draw_operation(self, random: Random, value: int) -> tuple[str, int]:
+        """Draw an operation and a number; with fixed width, among those whose result has it."""
+        c = self.config
+        if not self._fixed_width:
+            return random.choice(c.operations), random.randint(1, c.max_number)
+        least = max(1, self._least)
+        most = {"+": self._most - value, "-": value - self._least, "*": self._most // value if value else 0}
+        operation = random.choice([each for each in c.operations if min(most[each], c.max_number) >= least])
+        return operation, random.randint(least, min(most[operation], c.max_number))
+
+    def accepts(self, problem: Problem) -> bool:
+        """Say whether enough operations, taken from left to right, carry or borrow."""
+        state = self.initial(problem)
+        carrying = 0
+        for operation, number in state.rest:
+            carrying += carries(state.value, operation, number)
+            state = _after(problem, state, operation, number)
+        return carrying >= self.config.min_carries
+
     def solution(self, problem: Problem, random: Random | None) -> list[str]:
-        """Return the one solution there is."""
-        return self.split_steps(self.separator.join(_lines(problem)))
+        """Take a random order (or left to right) in which, with fixed width, all results have that width."""
+        lines = self._written(problem, self.initial(problem), random)
+        return self.split_steps(self.separator.join(lines or []))
 
-    def verify(self, trajectory: Trajectory) -> Outcome:
-        """Compare a trajectory with the one right solution; `reason` names the first faulty line."""
-        if not trajectory.finished:
-            return Outcome(False, 0.0, "it is not finished")
-        pairs = zip_longest(trajectory.text.split(self.separator), _lines(trajectory.problem))
-        for place, (line, right) in enumerate(pairs, start=1):
-            if line is None or right is None:
-                return Outcome(False, 0.0, f"line {place}: {'missing' if line is None else 'one too many'}")
-            if line != right:
-                return Outcome(False, 0.0, f"line {place}: {line[:60]!r} should be {right!r}")
-        return Outcome(True, 1.0)
+    def _written(self, problem: Problem, state: State, random: Random | None) -> list[str] | None:
+        if not state.rest:
+            return []
+        moves = list(self.moves(problem, state).items())
+        if random:
+            random.shuffle(moves)
+        for line, after in moves:
+            if not self._fixed_width or self._least <= after.value <= self._most:
+                lines = self._written(problem, after, random)
+                if lines is not None:
+                    return [line, *lines]
+        return None
 
-    def step_oracle(self, trajectory: Trajectory) -> list[bool]:
-        """Say for each step whether all lines so far are right. Exact."""
-        solution = _lines(trajectory.problem)
-        verdicts: list[bool] = []
-        text, good = "", True
-        for place, step in enumerate(trajectory.steps, start=1):
-            text += step.text
-            ended = trajectory.finished and place == len(trajectory.steps)
-            *lines, last = text.split(self.separator)
-            if last or ended:
-                good = good and [*lines, last] == (solution if ended else solution[: len(lines) + 1])
-            else:
-                # After a separator a line must be missing.
-                good = good and len(lines) < len(solution) and lines == solution[: len(lines)]
-            verdicts.append(good)
-        return verdicts
+    def initial(self, problem: Problem) -> State:
+        """Return the first number and all operations."""
+        first, *rest = cast("Sequence[str]", problem.data["tokens"])
+        return State(int(first), tuple(zip(rest[::2], map(int, rest[1::2]), strict=True)))
+
+    def moves(self, problem: Problem, state: State) -> dict[str, State]:
+        """Return the right line of each operation whose turn it may be."""
+        moves: dict[str, State] = {}
+        for operation, number in _whose_turn(state):
+            after = _after(problem, state, operation, number)
+            moves[f"{state.value} {operation} {number} = {after.value}"] = after
+        return moves
+
+    def after(self, problem: Problem, state: State, line: str) -> State:
+        """Return the state after a right line."""
+        moves = self.moves(problem, state)
+        if line not in moves:
+            left, _, _ = line.partition(" = ")
+            right = [move for move in moves if move.startswith(f"{left} = ")] or list(moves)
+            raise Fault(f"{line[:60]!r} should be {right[0]!r}")
+        return moves[line]
+
+    def solved(self, problem: Problem, state: State) -> bool:
+        """Say whether no operation is left."""
+        return not state.rest
+
+    def solvable(self, problem: Problem, state: State) -> bool:
+        """Say that right lines can always be followed by right lines."""
+        return True
+
+    def lacking(self, problem: Problem, state: State) -> str:
+        """Say which line is missing."""
+        return f"line {len(self.initial(problem).rest) - len(state.rest) + 1}: missing"
+
+    def legal_steps(self, trajectory: Trajectory) -> list[str]:
+        """Return lines of the right form: of each operation whose turn it may be the right line, then plausible slips.
+
+        In arithmetic the rules allow right lines only, and nobody who knows them needs to search. So here a legal step
+        is what somebody could write who reckons badly: a result off by one or by ten (a carry forgotten, or one too
+        many), that of another operation, or one with two neighbouring digits swapped. A slip has the sign and the
+        number of digits of the right result: its form does not give it away. Deterministic; empty where the trajectory
+        has ended, or a line so far is wrong.
+        """
+        steps: list[str] = []
+        for right in super().legal_steps(trajectory):
+            left, _, result = right.partition(" = ")
+            end = self.separator if right.endswith(self.separator) else ""
+            modulus = cast("int | None", trajectory.problem.data["modulus"])
+            slips = dict.fromkeys(_slips(left, int(result), modulus))
+            steps += [right, *(f"{left} = {slip}{end}" for slip in slips)]
+        return steps
 
     def answer(self, trajectory: Trajectory) -> str | None:
         """Read the result of the last line; None where it has none."""
@@ -106,6 +177,48 @@ class Arithmetic(ProceduralTask):
         return _problem([str(int(token)) if token.isdigit() else token for token in tokens], modulus)
 
 
+def carries(a: int, operation: str, b: int) -> bool:
+    """Say whether a sum or difference carries or borrows a ten; a product does not count.
+
+    However the signs are, the largest of the three numbers is the sum of the other two. It carries exactly if the digit
+    sums do not add up.
+    """
+    if operation == "*":
+        return False
+    result = _apply(a, operation, b)
+    small, middle, large = (sum(map(int, str(number))) for number in sorted(map(abs, (a, b, result))))
+    return small + middle != large
+
+
+def _slips(left: str, result: int, modulus: int | None) -> Iterator[int]:
+    """Yield wrong results of a line, with repetitions."""
+    a, operation, b = left.split(" ")
+    digits = str(abs(result))
+    swaps = [digits[:i] + digits[i + 1] + digits[i] + digits[i + 2 :] for i in range(len(digits) - 1)]
+    others = [_apply(int(a), other, int(b)) for other in "+-*" if other != operation]
+    reduced = others if modulus is None else [other % modulus for other in others]
+    swapped = [int(f"-{swap}" if result < 0 else swap) for swap in swaps]
+    for slip in (result + 1, result - 1, result + 10, result - 10, *reduced, *swapped):
+        alike = len(str(slip)) == len(str(result)) and (slip < 0) == (result < 0)
+        if slip != result and alike and (modulus is None or 0 <= slip < modulus):
+            yield slip
+
+
+def _whose_turn(state: State) -> list[tuple[str, int]]:
+    """Return the operations that may be next: all up to the first that does not change places with them."""
+    count = 0
+    while count < len(state.rest) and (state.rest[count][0] == "*") == (state.rest[0][0] == "*"):
+        count += 1
+    return list(state.rest[:count])
+
+
+def _after(problem: Problem, state: State, operation: str, number: int) -> State:
+    modulus = cast("int | None", problem.data["modulus"])
+    result = _apply(state.value, operation, number)
+    place = state.rest.index((operation, number))
+    return State(result if modulus is None else result % modulus, state.rest[:place] + state.rest[place + 1 :])
+
+
 def _problem(tokens: Sequence[str], modulus: int | None) -> Problem:
     suffix = "" if modulus is None else f" mod {modulus}"
     return Problem(
@@ -113,19 +226,6 @@ def _problem(tokens: Sequence[str], modulus: int | None) -> Problem:
         text=f"{' '.join(tokens)}{suffix} =",
         data={"tokens": tuple(tokens), "modulus": modulus},
     )
-
-
-def _lines(problem: Problem) -> list[str]:
-    """Return the lines of the one right solution."""
-    value, *rest = cast("Sequence[str]", problem.data["tokens"])
-    modulus = cast("int | None", problem.data["modulus"])
-    lines: list[str] = []
-    for operation, number in zip(rest[::2], rest[1::2], strict=True):
-        result = _apply(int(value), operation, int(number))
-        result = result if modulus is None else result % modulus
-        lines.append(f"{value} {operation} {number} = {result}")
-        value = str(result)
-    return lines
 
 
 def _apply(a: int, operation: str, b: int) -> int:

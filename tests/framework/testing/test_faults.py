@@ -10,7 +10,7 @@ import faulty_rewards
 import faulty_searches
 import faulty_tasks
 import pytest
-from faults import CASES, LEARNED, ORACLE, PARSE, TRAINABLE, register
+from faults import CASES, LEARNED, LEGAL, ORACLE, PARSE, TRAINABLE, register
 
 from trellis import Need
 from trellis.testing import check_component, checks
@@ -29,7 +29,7 @@ FAULTY = (
 )
 
 RIGHT = {
-    "successor": register(Successor, "task", capabilities=ORACLE | PARSE),
+    "successor": register(Successor, "task", capabilities=LEGAL | ORACLE | PARSE),
     "table": register(Table, "policy"),
     "tiny": register(Tiny, "policy", capabilities=TRAINABLE),
     "counts": register(Counts, "reward", capabilities=LEARNED),

@@ -1,5 +1,6 @@
 import itertools
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -7,6 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from trellis import Step, Trajectory
 from trellis.errors import ProblemSyntaxError, TaskError
@@ -16,9 +18,10 @@ from trellis_reasoning.config import ArithmeticConfig
 SPLITS = ("train", "validation", "test")
 SMALL = {"train_size": 60, "validation_size": 20, "test_size": 30}
 CONFIGS = [
-    ArithmeticConfig(**SMALL),
-    ArithmeticConfig(operations="+-*", length=6, **SMALL),
+    ArithmeticConfig(length=4, max_number=20, fixed_width=False, min_carries=0, **SMALL),
+    ArithmeticConfig(operations="+-*", length=6, max_number=20, fixed_width=False, **SMALL),
     ArithmeticConfig(operations="+-*", modulus=7, length=2, **SMALL),
+    *(ArithmeticConfig(difficulty=difficulty, **SMALL) for difficulty in ("easy", "medium", "hard")),
 ]
 TASK = Arithmetic(CONFIGS[0])
 
@@ -38,7 +41,9 @@ def value_of(text):
     return eval(expression) % int(modulus) if modulus else eval(expression)
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"{config.operations}{config.modulus}")
+@pytest.mark.parametrize(
+    "config", CONFIGS, ids=lambda config: f"{config.operations}{config.modulus}{config.difficulty}"
+)
 def test_every_trace_is_correct_and_ends_with_the_value(config):
     task = Arithmetic(config)
     for split in SPLITS:
@@ -61,7 +66,11 @@ def test_a_trace_reads_as_documented():
 
 
 def test_splits_are_disjoint_and_hold_no_problem_twice():
-    task = Arithmetic(ArithmeticConfig(length=2, max_number=6, train_size=300, validation_size=40, test_size=80))
+    task = Arithmetic(
+        ArithmeticConfig(
+            length=2, max_number=6, fixed_width=False, min_carries=0, train_size=300, validation_size=40, test_size=80
+        )
+    )
     ids = {split: {problem.id for problem in task.problems(split)} for split in SPLITS}
     assert [len(ids[split]) for split in SPLITS] == [300, 40, 80]
     for one, other in itertools.combinations(SPLITS, 2):
@@ -70,13 +79,14 @@ def test_splits_are_disjoint_and_hold_no_problem_twice():
 
 def test_more_problems_than_exist_are_refused():
     with pytest.raises(TaskError, match="`train_size` to"):
-        Arithmetic(ArithmeticConfig(length=1, max_number=9, train_size=6000)).problems("train")
+        Arithmetic(ArithmeticConfig(length=1, max_number=9, min_carries=0, train_size=6000)).problems("train")
 
 
 def test_other_processes_make_the_same_problems():
     program = (
         "from trellis_reasoning.arithmetic import Arithmetic, ArithmeticConfig\n"
-        "task = Arithmetic(ArithmeticConfig(train_size=60, validation_size=20, test_size=30))\n"
+        "task = Arithmetic(ArithmeticConfig(length=4, max_number=20, fixed_width=False, min_carries=0, train_size=60,"
+        " validation_size=20, test_size=30))\n"
         "print([(t.problem.id, t.text) for s in ('train', 'validation', 'test') for t in task.traces(s)])"
     )
     here = str([(trace.problem.id, trace.text) for split in SPLITS for trace in TASK.traces(split)])
@@ -130,10 +140,11 @@ def test_whatever_a_model_writes_is_judged_and_nothing_is_lost(text, finished, c
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "line 1: '' should be '12 + 7 = 19'"),
+        ("", "line 1: missing"),
         ("12 + 7 = 19", "line 2: missing"),
+        ("12 - 5 = 8\n8 + 7 = 15", "line 1: '12 - 5 = 8' should be '12 - 5 = 7'"),
         ("12 + 7 = 18\n18 - 5 = 13", "line 1: '12 + 7 = 18' should be '12 + 7 = 19'"),
-        ("12 + 7 = 19\n19 - 5 = 14\n", "line 3: one too many"),
+        ("12 + 7 = 19\n19 - 5 = 14\n", "line 3: nothing may follow"),
         ("12 + 7 = 19\n19  - 5 = 14", "line 2: '19  - 5 = 14' should be"),
     ],
 )
@@ -175,3 +186,78 @@ def test_a_typed_modulus_wins_over_the_configured_one():
 def test_what_is_no_problem_is_refused(text):
     with pytest.raises(ProblemSyntaxError, match="Expected something like"):
         TASK.parse(text)
+
+
+def carrying(line):
+    """Add or take away column by column, and say whether a ten was carried or borrowed."""
+    a, operation, b = line.split(" = ")[0].split(" ")
+    columns = itertools.zip_longest(reversed(a), reversed(b), fillvalue="0")
+    return any(int(x) + int(y) > 9 if operation == "+" else int(x) < int(y) for x, y in columns)
+
+
+@pytest.mark.parametrize("difficulty", ["easy", "medium", "hard"])
+def test_preset_problems_carry_and_keep_their_width(difficulty):
+    config = ArithmeticConfig(difficulty=difficulty, style="canonical", **SMALL)
+    width = len(str(config.max_number))
+    for trace in Arithmetic(config).traces("validation"):
+        assert sum(carrying(step.text) for step in trace.steps) >= config.min_carries > 0
+        assert all(len(number) == width for number in re.findall("[0-9]+", trace.text))
+
+
+def test_what_can_change_places_is_right_in_any_order():
+    assert TASK.verify(written("47 + 38 - 16", "47 - 16 = 31\n31 + 38 = 69")).correct
+    assert TASK.verify(written("2 * 3 * 4 + 1 - 5", "2 * 4 = 8\n8 * 3 = 24\n24 - 5 = 19\n19 + 1 = 20")).correct
+    assert not TASK.verify(written("2 * 3 + 4", "2 + 4 = 6\n6 * 3 = 18")).correct
+    assert not TASK.verify(written("2 + 3 - 4", "2 + 3 = 5\n5 + 3 = 8")).correct
+
+
+def test_varied_traces_take_other_orders_and_canonical_ones_go_from_left_to_right():
+    varied = Arithmetic(ArithmeticConfig(**SMALL)).traces("train")
+    canonical = Arithmetic(ArithmeticConfig(style="canonical", **SMALL)).traces("train")
+    assert [trace.problem for trace in varied] == [trace.problem for trace in canonical]
+    assert all(trace.prompt.startswith(trace.text.partition(" = ")[0]) for trace in canonical)
+    others = sum(one.text != other.text for one, other in zip(varied, canonical, strict=True))
+    assert SMALL["train_size"] // 5 < others < SMALL["train_size"]
+
+
+def test_legal_steps_are_right_lines_and_plausible_slips():
+    start = written("47 + 38 - 16", "", finished=False)
+    assert TASK.legal_steps(start) == [
+        *(f"47 + 38 = {result}\n" for result in (85, 86, 84, 95, 75, 58)),
+        *(f"47 - 16 = {result}\n" for result in (31, 32, 30, 41, 21, 63, 13)),
+    ]
+    last = written("47 + 38 - 16", "47 + 38 = 85\n", finished=False)
+    assert TASK.legal_steps(last) == [f"85 - 16 = {result}" for result in (69, 70, 68, 79, 59, 96)]
+    assert TASK.legal_steps(written("3 - 4", "", finished=False)) == ["3 - 4 = -1", "3 - 4 = -2"]
+    assert TASK.legal_steps(written("3 - 4 mod 2", "", finished=False)) == ["3 - 4 = 1", "3 - 4 = 0"]
+
+
+@pytest.mark.parametrize(
+    "text", ["x", "47 + 38 = 84\n", "47 + 38 = 85", "47 + 38 = 85\n85 - 16 = 69", "47 + 38 = 85\n85 - 16 = 69\n"]
+)
+def test_no_step_is_legal_after_a_faulty_or_a_last_one(text):
+    assert TASK.legal_steps(written("47 + 38 - 16", text, finished=False)) == []
+
+
+@pytest.mark.parametrize(
+    "config", CONFIGS, ids=lambda config: f"{config.operations}{config.modulus}{config.difficulty}"
+)
+def test_legal_steps_hold_right_and_wrong_ones_of_one_form(config):
+    task = Arithmetic(config)
+    for trace in task.traces("validation"):
+        for place, step in enumerate(trace.steps):
+            prefix = replace(trace, steps=trace.steps[:place], finished=False)
+            texts = task.legal_steps(prefix)
+            verdicts = {
+                text: task.step_oracle(replace(prefix, steps=(*prefix.steps, Step(text))))[-1] for text in texts
+            }
+            assert verdicts[step.text]
+            assert set(verdicts.values()) == {True, False}
+            rights = {text.partition(" = ")[0]: text for text, right in verdicts.items() if right}
+            assert all(len(text) == len(rights[text.partition(" = ")[0]]) for text in texts)
+
+
+@pytest.mark.parametrize("config", [{"length": 2, "min_carries": 3}, {"max_number": 9}])
+def test_carries_that_cannot_be_are_refused(config):
+    with pytest.raises(ValidationError, match="carr"):
+        ArithmeticConfig(**config)

@@ -318,6 +318,38 @@ def parse_says_what_it_cannot_read(subject: Subject) -> None:
         expect(text.strip(), f"parse({text!r}) reads a problem where there is none")
 
 
+def legal_steps_are_steps(subject: Subject) -> None:
+    """Hard negatives are made of legal steps: what no trace could look like is told apart by its form.
+
+    Each once, none empty, and appended to the prefix each adds exactly one step to what `split_steps` cuts. The next
+    step of a trace is among them; once a trajectory has ended there are none.
+    """
+    task: Task = subject.make()
+    for trace in _traces(task):
+        for place, step in enumerate(trace.steps):
+            prefix = replace(trace, steps=trace.steps[:place], finished=False, answer=None)
+            texts = task.legal_steps(prefix)
+            what = f"the legal steps after {prefix.text!r} of problem {trace.problem.id!r}"
+            twice = sorted({text for text in texts if texts.count(text) > 1})
+            expect(not twice, f"{what} hold {twice[:1]} more than once")
+            expect(step.text in texts, f"{what} are {texts[:9]!r}: the trace's next step, {step.text!r}, is missing")
+            before = [given.text for given in prefix.steps]
+            for text in texts:
+                cut = task.split_steps(prefix.text + text)
+                expect(text and cut == [*before, text], f"{what} hold {text!r}: with it the text has the steps {cut!r}")
+        for ended in (trace, replace(trace, finished=False, cut=True, answer=None)):
+            texts = task.legal_steps(ended)
+            expect(
+                not texts,
+                f"a trajectory has ended (finished={ended.finished}, cut={ended.cut}), and {texts[:3]!r} are legal",
+            )
+    for trajectory in _odd(task):
+        texts = task.legal_steps(trajectory)
+        expect(
+            not texts, f"after {trajectory.text[:60]!r} nothing can follow, it is finished, and {texts[:3]!r} are legal"
+        )
+
+
 def _problems(task: Task) -> list[Problem]:
     return [problem for split in SPLITS for problem in list(task.problems(split))[:MANY]]
 
@@ -371,6 +403,7 @@ CHECKS = (
     Check.of("task", answer_depends_on_the_text_alone, {"traces"}),
     Check.of("task", oracle_approves_traces, {"step-oracle"}),
     Check.of("task", oracle_judges_every_step, {"step-oracle"}),
+    Check.of("task", legal_steps_are_steps, {"traces", "legal-steps"}),
     Check.of("task", parse_reads_its_own_problems, {"parse"}),
     Check.of("task", parse_says_what_it_cannot_read, {"parse"}),
 )

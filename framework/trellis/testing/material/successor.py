@@ -74,6 +74,14 @@ class Successor(Task):
             verdicts.append(solution.startswith(text))
         return verdicts
 
+    def legal_steps(self, trajectory: Trajectory) -> list[str]:
+        """Return every digit, right or wrong, as long as the steps so far are digits and one is missing."""
+        done, missing = trajectory.text.split("\n"), len(trajectory.problem.text)
+        whole = all(len(line) == 1 and line in "0123456789" for line in done[:-1]) and not done[-1]
+        if not trajectory.open or not whole or len(done) > missing:
+            return []
+        return [f"{digit}\n" if len(done) < missing else f"{digit}" for digit in range(10)]
+
 
 def _solution(problem: Problem) -> str:
     return "\n".join(str((int(digit) + 1) % 10) for digit in problem.text)

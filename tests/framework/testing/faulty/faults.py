@@ -9,6 +9,7 @@ CASES = {}
 TRACES = frozenset({"traces"})
 PARSE = frozenset({"traces", "parse"})
 ORACLE = frozenset({"traces", "step-oracle"})
+LEGAL = frozenset({"traces", "legal-steps"})
 LEARNED = frozenset({"learned"})
 TRAINABLE = frozenset({"trainable"})
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from faults import ORACLE, PARSE, TRACES, breaks
+from faults import LEGAL, ORACLE, PARSE, TRACES, breaks
 
 from trellis import Outcome, Problem, Step
 from trellis.testing.material import Successor
@@ -120,6 +120,39 @@ class ShortOracle(Successor):
     def step_oracle(self, trajectory):
         verdicts = super().step_oracle(trajectory)
         return verdicts[: verdicts.index(False)] if False in verdicts else verdicts
+
+
+@breaks("legal-steps-are-steps", "task", capabilities=LEGAL)
+class RepeatsLegalSteps(Successor):
+    def legal_steps(self, trajectory):
+        return [*super().legal_steps(trajectory), *super().legal_steps(trajectory)[-1:]]
+
+
+@breaks("legal-steps-are-steps", "task", capabilities=LEGAL)
+class KnowsWrongStepsOnly(Successor):
+    def legal_steps(self, trajectory):
+        right = {trace.text for split in ("train", "validation", "test") for trace in self.traces(split)}
+        steps = super().legal_steps(trajectory)
+        return [step for step in steps if not any(text.startswith(trajectory.text + step) for text in right)]
+
+
+@breaks("legal-steps-are-steps", "task", capabilities=LEGAL)
+class ForgetsTheSeparator(Successor):
+    def legal_steps(self, trajectory):
+        return [step.strip() for step in super().legal_steps(trajectory)]
+
+
+@breaks("legal-steps-are-steps", "task", capabilities=LEGAL)
+class LegalStepsOfTwoLines(Successor):
+    def legal_steps(self, trajectory):
+        steps = super().legal_steps(trajectory)
+        return [*steps, *(step + step for step in steps if step.endswith(self.separator))]
+
+
+@breaks("legal-steps-are-steps", "task", capabilities=LEGAL)
+class GoesOnAfterTheEnd(Successor):
+    def legal_steps(self, trajectory):
+        return super().legal_steps(replace(trajectory, finished=False, cut=False)) or ["1"]
 
 
 @breaks("parse-reads-its-own-problems", "task", capabilities=PARSE)
