@@ -8,6 +8,7 @@ a set does not depend on the process.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -40,7 +41,7 @@ class SidecarError(TrellisError):
         super().__init__(f"{function}: {reason}")
 
 
-class SidecarTimeout(SidecarError):
+class SidecarTimeoutError(SidecarError):
     """A call took too long; its process was ended, the next call starts another."""
 
 
@@ -72,13 +73,13 @@ class Sidecar:
             seconds: After so long, not counting the start of the process, the call is given up; None waits for ever.
 
         Raises:
-            SidecarTimeout: It took longer.
+            SidecarTimeoutError: It took longer.
             SidecarError: The function raised, or its process ended, e.g. out of memory.
         """
         with self._lock:
             process = self._running()
             late = threading.Event()
-            timer = threading.Timer(seconds or 0, lambda: (late.set(), process.kill()))
+            timer = threading.Timer(seconds or 0, _give_up, (process, late))
             if seconds is not None:
                 timer.start()
             try:
@@ -88,7 +89,7 @@ class Sidecar:
             if not answer:
                 self.close()
                 if late.is_set():
-                    raise SidecarTimeout(self.function, f"no answer within {seconds:g} s")
+                    raise SidecarTimeoutError(self.function, f"no answer within {seconds:g} s")
                 raise SidecarError(self.function, f"its process ended with exit code {process.returncode}")
         kind, result = json.loads(answer)
         if kind == "error":
@@ -137,14 +138,17 @@ class Sidecar:
             return ""
 
 
+def _give_up(process: subprocess.Popen[str], late: threading.Event) -> None:
+    late.set()
+    process.kill()
+
+
 def _end(process: subprocess.Popen[str]) -> None:
     process.kill()
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
-            try:
+            with contextlib.suppress(BrokenPipeError):
                 pipe.close()
-            except BrokenPipeError:
-                pass
     process.wait()
 
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from trellis.sidecar import Sidecar, SidecarError, SidecarTimeout
+from trellis.sidecar import Sidecar, SidecarError, SidecarTimeoutError
 
 HELPERS = """
 import os, sys, time
@@ -58,7 +58,7 @@ def test_a_process_that_ends_is_replaced(sidecar):
 def test_what_takes_too_long_is_given_up(sidecar, endless):
     sidecar.call(1)
     begin = time.monotonic()
-    with pytest.raises(SidecarTimeout, match=r"within 0\.5 s"):
+    with pytest.raises(SidecarTimeoutError, match=r"within 0\.5 s"):
         sidecar.call(endless, seconds=0.5)
     assert time.monotonic() - begin < 10
     assert sidecar.call(1, seconds=30) == [1]

@@ -1,16 +1,21 @@
 """Every component of this distribution passes the conformance kit."""
 
+from pathlib import Path
+
 import pytest
 
 from trellis.plugins import registry
 from trellis.testing import check_component
 
+DATA = Path(__file__).parent / "tasks" / "data"
 FEW_PROBLEMS = {"train_size": 60, "validation_size": 20, "test_size": 20}
 
 CONFIGS: dict[str, dict[str, object]] = {
     "beam/beam": {"width": 2},
     "core/processes": {"workers": 2},
     "grpo/grpo": {"steps": 3},
+    "gym/gym": FEW_PROBLEMS,
+    "jsonl/jsonl": {"train": str(DATA / "gsm8k-train.jsonl"), "test": str(DATA / "gsm8k-test.jsonl")},
     "reasoning/arithmetic": FEW_PROBLEMS,
     "reasoning/countdown": FEW_PROBLEMS,
     "sft/sft": {"steps": 3},
