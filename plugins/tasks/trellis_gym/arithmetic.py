@@ -34,8 +34,8 @@ PARSING_THROUGH_SYMPY = (
 """Modules that call `sympy.parse_expr`."""
 
 _FUNCTIONS = frozenset(
-    ("Abs", "acos", "acosh", "acot", "asin", "asinh", "atan", "atanh", "cos", "cosh", "cot", "coth", "csc", "exp", "ln")
-    + ("log", "sec", "sin", "sinh", "sqrt", "tan", "tanh")
+    {"Abs", "acos", "acosh", "acot", "asin", "asinh", "atan", "atanh", "cos", "cosh", "cot", "coth", "csc", "exp", "ln"}
+    | {"log", "sec", "sin", "sinh", "sqrt", "tan", "tanh"}
 )
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow, ast.USub, ast.UAdd)
 _MAX_LENGTH = 2000

@@ -54,7 +54,7 @@ class JsonlConfig(Config):
     separator: str = Field(default="\n", min_length=1)
     r"""Ends every step but the last: "\n" or "\n\n", for instance."""
 
-    seconds: float = Field(default=10.0, gt=0)
+    seconds: float = Field(default=5.0, gt=0)
     """An answer that takes longer to compare is not correct."""
 
     @field_validator("prompt")

@@ -20,7 +20,7 @@ from trellis.types import JSON
 logging.getLogger("math_verify").setLevel(logging.ERROR)
 
 _CONFIGS = (LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig())
-_SECONDS = 5
+_SECONDS = 2
 
 
 def handle(request: dict[str, Any]) -> JSON:
@@ -35,9 +35,13 @@ def handle(request: dict[str, Any]) -> JSON:
     style, text = request["style"], request["text"]
     written = final_answer(text, style)
     if "gold" not in request:
-        return normal_form(written) if written else None
+        return normal_form(written, style) if written else None
     gold = final_answer(request["gold"], style) or request["gold"]
-    return [bool(written) and verify(_parsed(gold), _parsed(written or ""), timeout_seconds=_SECONDS), written]
+    return [written is not None and _equal(_parsed(gold, style), _parsed(written, style)), written]
+
+
+def _equal(gold: list[Any], answer: list[Any]) -> bool:
+    return bool(gold and answer) and verify(gold, answer, timeout_seconds=_SECONDS)
 
 
 def final_answer(text: str, style: Literal["gsm8k", "math"]) -> str | None:
@@ -50,9 +54,9 @@ def final_answer(text: str, style: Literal["gsm8k", "math"]) -> str | None:
     return extract_boxed_content(text, mode="last").strip() or None
 
 
-def normal_form(written: str) -> str:
+def normal_form(written: str, style: Literal["gsm8k", "math"]) -> str:
     r"""Return equal answers as equal strings, as far as sympy knows them to be: 0.50 and \frac{1}{2} are "1/2"."""
-    parsed = _parsed(written)
+    parsed = _parsed(written, style)
     if not parsed:
         return " ".join(written.split())
     expression = parsed[0]
@@ -66,9 +70,10 @@ def normal_form(written: str) -> str:
 
 
 @lru_cache(maxsize=1 << 14)
-def _parsed(written: str) -> list[Any]:
+def _parsed(written: str, style: Literal["gsm8k", "math"]) -> list[Any]:
     r"""Return what math-verify reads: the expression and its text; empty where it reads nothing.
 
-    The answer is boxed: that is where math-verify looks first, and it needs to look for nothing else.
+    What stood in a box is boxed again: there math-verify takes all of it. After '####' it looks for the number.
     """
-    return list(parse(f"\\boxed{{{written}}}", _CONFIGS, parsing_timeout=_SECONDS))
+    text = f"\\boxed{{{written}}}" if style == "math" else written
+    return list(parse(text, _CONFIGS, parsing_timeout=_SECONDS))

@@ -83,7 +83,7 @@ def test_whatever_a_model_writes_is_judged_and_not_correct(dataset, answer_prefi
     assert time.monotonic() - begin < 30
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("dataset", ["knights_knaves", "polynomial_multiplication", "word_ladder"])
 def test_problems_are_the_same_whatever_the_process_hashes_to(dataset):
     program = (
         "from trellis_gym.task import Gym; from trellis.testing.checks.task import digest; "
