@@ -17,7 +17,7 @@ FRAMEWORK = ROOT / "framework" / "trellis"
 PLUGINS = [path for path in sorted(ROOT.glob("plugins/*/*")) if path.is_dir() and path.name != "__pycache__"]
 FLOORS = (
     {"errors", "types"},
-    {"component", "records", "sql"},
+    {"component", "records", "sidecar", "sql"},
     {"contracts", "hooks", "nn"},
     {"trellis", "fitting", "procedural"},
     {"plugins", "search"},

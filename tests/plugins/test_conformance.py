@@ -1,10 +1,13 @@
 """Every component of this distribution passes the conformance kit."""
 
+from pathlib import Path
+
 import pytest
 
 from trellis.plugins import registry
 from trellis.testing import check_component
 
+DATA = Path(__file__).parent / "tasks" / "data"
 FEW_PROBLEMS = {"train_size": 60, "validation_size": 20, "test_size": 20}
 
 CONFIGS: dict[str, dict[str, object]] = {
@@ -18,13 +21,15 @@ CONFIGS: dict[str, dict[str, object]] = {
     "combination/weighted-sum": {"weights": {"reward": 2.0}},
     "core/processes": {"workers": 2},
     "grpo/grpo": {"steps": 3},
+    "gym/gym": FEW_PROBLEMS,
+    "jsonl/jsonl": {"train": str(DATA / "gsm8k-train.jsonl"), "test": str(DATA / "gsm8k-test.jsonl")},
     "mcts/mcts": {"widening": 1.0},
     "prm/monte-carlo": {"completions": 2, "max_tokens": 24},
     "reasoning/arithmetic": FEW_PROBLEMS,
     "reasoning/countdown": FEW_PROBLEMS,
-    "sft/rft": {"rounds": 2, "steps_per_round": 2, "samples_per_problem": 8, "max_tokens": 5},
     "reasoning/logic": FEW_PROBLEMS,
     "reasoning/path": FEW_PROBLEMS,
+    "sft/rft": {"rounds": 2, "steps_per_round": 2, "samples_per_problem": 8, "max_tokens": 5},
     "sft/sft": {"steps": 3},
     "transformers/transformers": {
         "init": {"model_type": "gpt2", "n_layer": 1, "n_embd": 32, "n_head": 2, "n_positions": 256}
