@@ -36,7 +36,6 @@ from trellis import (
     Task,
     TrainablePolicy,
     TrainStep,
-    Trajectory,
 )
 from trellis.contracts.task import by_problem
 from trellis.errors import CapabilityError

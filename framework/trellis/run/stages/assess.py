@@ -12,9 +12,9 @@ from pathlib import Path
 
 from trellis.contracts import Finding, Policy, RewardModel, Stage, StageContext, StageStep, State, Task
 from trellis.errors import RunError
+from trellis.records import rollout_from_json, rollout_to_json
 from trellis.run.assess import assess_policy, assess_reward, step_labels
 from trellis.run.files import write_atomic
-from trellis.records import rollout_from_json, rollout_to_json
 from trellis.run.sampling import describe_rollouts, sample_rollouts
 from trellis.run.stages.config import AssessConfig
 from trellis.types import Rollout
