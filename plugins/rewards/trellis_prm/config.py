@@ -33,4 +33,4 @@ class ImplicitConfig(LearningConfig):
 
     beta: float = Field(default=0.05, gt=0)
     """β: what a nat of log-ratio is worth as a logit. The smaller, the further the copy must move from its reference
-    before it is sure. 0.05 is PRIME's, for a pretrained model; a tiny one made from scratch learns better with 0.5 to 2."""
+    before it is sure. 0.05 is PRIME's, for a pretrained model; a tiny one made from scratch may want 0.5 to 2."""
