@@ -92,6 +92,7 @@ def trained_by(cell: Cell, name: str) -> TrainablePolicy:
                 "steps_per_round": max(1, s.sft_steps // 4),
                 "max_tokens": cell.bench.max_tokens,
                 "learning_rate": 1e-3,
+                "include_traces": True,
             }
             optimizer, reward = build("rft", config), None
         else:

@@ -66,13 +66,13 @@ class Sizes:
 
 FULL = Sizes()
 QUICK = Sizes(
-    sft_steps=60,
+    sft_steps=300,
     fit_problems=64,
     fit_steps=20,
     fit_batch=64,
     fits=2,
-    rl_steps=3,
-    rl_problems=8,
+    rl_steps=4,
+    rl_problems=16,
     problems=20,
     n=4,
     curve=(1, 4),

@@ -23,7 +23,7 @@ StringInstruction: TypeAlias = Literal[
 class ProgramConfig(ProceduralConfig):
     """How long the programs are, and how much is shown of what they do."""
 
-    lines: Annotated[int, Field(ge=1, le=MAX_LINES)] = 3
+    lines: Annotated[int, Field(ge=1, le=MAX_LINES)] = 2
     """The lines a program may have. No problem is drawn that fewer lines solve."""
 
     examples: Annotated[int, Field(ge=1, le=MAX_EXAMPLES)] = 2
@@ -32,13 +32,16 @@ class ProgramConfig(ProceduralConfig):
     held_out: Annotated[int, Field(ge=0, le=MAX_EXAMPLES)] = 1
     """The examples that a problem does not show, but a correct program must get right too."""
 
-    values: bool = True
-    """Whether traces write after each instruction what has become of the first example. The verifier takes both."""
+    values: bool = False
+    """Whether traces write after each instruction what has become of the first example. The verifier takes both.
 
-    min_length: Length = 3
+    It makes states readable, but a policy must then learn to copy and to compute before it can solve anything.
+    """
+
+    min_length: Length = 4
     """The shortest inputs."""
 
-    max_length: Length = 5
+    max_length: Length = 4
     """The longest inputs."""
 
     @model_validator(mode="after")
@@ -51,7 +54,7 @@ class ProgramConfig(ProceduralConfig):
 class ListProgramConfig(ProgramConfig):
     """Programs on lists of whole numbers."""
 
-    PRESETS: ClassVar = {"easy": {"lines": 2}, "medium": {}, "hard": {"lines": 4}}
+    PRESETS: ClassVar = {"easy": {"lines": 1}, "medium": {}, "hard": {"lines": 3}}
 
     instructions: Annotated[tuple[ListInstruction, ...], Field(min_length=1)] = get_args(ListInstruction)
     """The instructions of the language; canonical traces prefer the first."""
@@ -63,7 +66,7 @@ class ListProgramConfig(ProgramConfig):
 class StringProgramConfig(ProgramConfig):
     """Programs on words of the letters a to e."""
 
-    PRESETS: ClassVar = {"easy": {"lines": 2}, "medium": {}, "hard": {"lines": 4}}
+    PRESETS: ClassVar = {"easy": {"lines": 1}, "medium": {}, "hard": {"lines": 3}}
 
     instructions: Annotated[tuple[StringInstruction, ...], Field(min_length=1)] = get_args(StringInstruction)
     """The instructions of the language; canonical traces prefer the first."""

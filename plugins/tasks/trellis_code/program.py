@@ -122,7 +122,7 @@ class ProgramTask(ProceduralTask, Generic[Value]):
         if reason is None:
             return Outcome(True, 1.0)
         if not self._in_reach(goal.start, goal):
-            reason += f" (no program of {goal.start.lines} lines makes all outputs)"
+            reason += f" (no program of {_lines_allowed(goal.start.lines)} makes all outputs)"
         return Outcome(False, 0.0, reason)
 
     def _fault(self, trajectory: Trajectory, goal: Goal[Value]) -> str | None:
@@ -199,7 +199,7 @@ class ProgramTask(ProceduralTask, Generic[Value]):
         if not (match := re.fullmatch(r"(?:in )?([0-9]{1,9})(?: lines?)?", last)):
             raise self._refused(text, "it must end with the number of lines allowed")
         if not 1 <= (lines := int(match[1])) <= MAX_LINES:
-            raise self._refused(text, f"there are {lines} lines, it takes 1 to {MAX_LINES}")
+            raise self._refused(text, f"{lines} lines are allowed, it takes 1 to {MAX_LINES}")
         if not 1 <= len(sides) <= MAX_EXAMPLES:
             raise self._refused(text, f"there are {len(sides)} examples, it takes 1 to {MAX_EXAMPLES}")
         return _problem([self._example(text, side) for side in sides], (), lines=lines)
@@ -242,7 +242,7 @@ class ProgramTask(ProceduralTask, Generic[Value]):
         values, lines = goal.start
         for place, (name, note) in enumerate(self._lines(text), start=1):
             if place > lines:
-                raise _Fault(f"line {place}: there may be {lines} lines only")
+                raise _Fault(f"line {place}: only {_lines_allowed(lines)} may be written")
             values = self.language.apply_all(name, values)
             if None in values[: goal.shown]:
                 raise _Fault(f"line {place}: '{name}' makes of example {values.index(None) + 1} no {self.value_form}")
@@ -281,4 +281,8 @@ def _problem(shown: Sequence[tuple[str, str]], held_out: Sequence[tuple[str, str
 
 
 def _text(examples: Iterable[tuple[str, str]], lines: int) -> str:
-    return "; ".join([*(f"{first} -> {second}" for first, second in examples), f"{lines} lines"])
+    return "; ".join([*(f"{first} -> {second}" for first, second in examples), _lines_allowed(lines)])
+
+
+def _lines_allowed(lines: int) -> str:
+    return "1 line" if lines == 1 else f"{lines} lines"

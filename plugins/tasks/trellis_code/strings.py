@@ -1,6 +1,9 @@
 """Programs on short words, written from examples.
 
-    bade -> adebade; cab -> bcab; 3 lines
+    bade -> aebC; cab -> cbD; 3 lines
+    capital | Bade
+    reverse | edaB
+    next | aebC
 
     sort                letters in order, capitals first    a to e     an e for each small a
     reverse             the last letter first               next       each letter the one after it; a after e
@@ -63,7 +66,7 @@ class StringProgram(ProgramTask[str]):
     """Problems of string programs, with all their solutions as traces, an exact verifier and an exact step oracle."""
 
     Config = StringProgramConfig
-    example = "bade -> edab; cab -> bac; 1 lines"
+    example = "bade -> aebC; cab -> cbD; 3 lines"
     value_form = f"1 to {MAX_LENGTH} letters from a to e, small or capital"
 
     def __init__(self, config: StringProgramConfig) -> None:

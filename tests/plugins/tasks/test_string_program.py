@@ -15,13 +15,13 @@ from trellis_code.strings import INSTRUCTIONS, StringLanguage, StringProgram
 SPLITS = ("train", "validation", "test")
 SMALL = {"train_size": 40, "validation_size": 15, "test_size": 20}
 CONFIGS = [
-    StringProgramConfig(**SMALL),
-    StringProgramConfig(difficulty="easy", values=False, traces_per_problem=3, **SMALL),
+    StringProgramConfig(lines=3, values=True, min_length=3, max_length=5, **SMALL),
+    StringProgramConfig(traces_per_problem=3, **SMALL),
     StringProgramConfig(difficulty="hard", style="canonical", **SMALL),
 ]
 TASK = StringProgram(CONFIGS[0])
 NAMES = get_args(StringInstruction)
-STATEMENT = "bade -> eEbad; cab -> eEbc; 3 lines"
+STATEMENT = "bade -> aebC; cab -> cbD; 3 lines"
 
 
 def written(text, *, finished=True, statement=STATEMENT):
@@ -81,7 +81,7 @@ def test_the_config_names_the_instructions_there_are():
     assert tuple(INSTRUCTIONS) == NAMES
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=["medium", "easy", "hard"])
+@pytest.mark.parametrize("config", CONFIGS, ids=["values", "medium", "hard"])
 def test_every_trace_is_correct_and_every_step_of_it_good(config):
     task = StringProgram(config)
     for split in SPLITS:
@@ -101,7 +101,7 @@ def test_no_problem_can_be_solved_in_fewer_lines():
 
 
 def test_splits_share_no_problem_in_any_order():
-    task = StringProgram(StringProgramConfig(difficulty="easy", train_size=600))
+    task = StringProgram(StringProgramConfig(train_size=600))
     keys = {split: {str(sorted(p.data["examples"])) for p in task.problems(split)} for split in SPLITS}
     for one, other in itertools.combinations(SPLITS, 2):
         assert not keys[one] & keys[other]
@@ -138,7 +138,7 @@ def test_verifier_step_oracle_and_legal_steps_agree_with_brute_force():
         ("Sort", "line 1: 'Sort' is none of sort, reverse"),
         ("double\ndouble", "line 2: 'double' makes of example 1 no 1 to 12 letters"),
         ("drop first\ndrop first\ndrop first\nsort", "line 3: 'drop first' makes of example 2 no 1 to 12 letters"),
-        ("sort\nsort\nsort\nsort", "line 4: there may be 3 lines only"),
+        ("sort\nsort\nsort\nsort", "line 4: only 3 lines may be written"),
     ],
 )
 def test_the_verifier_names_the_first_fault(text, reason):
@@ -151,6 +151,10 @@ def test_legal_steps_keep_within_the_bounds_and_write_what_becomes_of_the_first_
     steps = TASK.legal_steps(written("double | badebade\n", finished=False))
     assert steps[:2] == ["sort | aabbddee\n", "reverse | edabedab\n"]
     assert not any(step.startswith("double") for step in steps)
+
+
+def test_the_example_of_the_documents_is_right():
+    assert TASK.verify(written("capital | Bade\nreverse | edaB\nnext | aebC")).correct
 
 
 LINES = st.lists(
