@@ -11,7 +11,7 @@ class ArithmeticConfig(ProceduralConfig):
     """A chain of operations, worked out one operation per line."""
 
     PRESETS: ClassVar = {
-        "easy": {"max_number": 29},
+        "easy": {"length": 1, "max_number": 99},
         "medium": {},
         "hard": {"length": 3, "max_number": 999, "min_carries": 2},
     }
@@ -19,7 +19,7 @@ class ArithmeticConfig(ProceduralConfig):
     length: Positive = 2
     """Operations in a problem, and so steps in its solution."""
 
-    max_number: Positive = 99
+    max_number: Positive = 29
     """Numbers are drawn up to this: from 1, or with `fixed_width` from the smallest that has as many digits."""
 
     fixed_width: bool = True
@@ -33,6 +33,9 @@ class ArithmeticConfig(ProceduralConfig):
 
     modulus: Annotated[int, Field(ge=2)] | None = None
     """If set, every result is reduced to 0 … modulus - 1."""
+
+    style: Literal["varied", "canonical"] = "canonical"
+    """How traces solve: "canonical", from left to right; "varied", in an order drawn from all that are legal."""
 
     @model_validator(mode="after")
     def _carries_exist(self) -> "ArithmeticConfig":
