@@ -19,7 +19,7 @@ class ArithmeticConfig(ProceduralConfig):
     length: Positive = 2
     """Operations in a problem, and so steps in its solution."""
 
-    max_number: Positive = 29
+    max_number: Positive = 49
     """Numbers are drawn up to this: from 1, or with `fixed_width` from the smallest that has as many digits."""
 
     fixed_width: bool = True
