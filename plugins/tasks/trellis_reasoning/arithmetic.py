@@ -5,10 +5,12 @@
     85 - 16 = 69
 
 There is no precedence: `2 + 3 * 4 =` is 20. Operations that may change places without changing the result, `+` and `-`
-in a row or `*` in a row, may be worked out in any order: `47 - 16 = 31`, `31 + 38 = 69` is right as well. With a
-modulus, `12 + 7 - 5 mod 17 =`, every result is reduced to 0 … modulus - 1. The mistakes to be made are those of
-carrying: a problem with n operations that may not change places has exactly one solution, and a step is good as long
-as all lines so far are right.
+in a row or `*` in a row, may be worked out in any order: `47 - 16 = 31`, `31 + 38 = 69` is right as well. Traces go from
+left to right unless their style is "varied". With a modulus, `12 + 7 - 5 mod 17 =`, every result is reduced to
+0 … modulus - 1.
+
+The mistakes to be made are those of carrying: a step is good as long as all lines so far are right. A problem of one
+operation, or one that alternates `*` with `+` or `-`, has exactly one solution.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ class ArithmeticConfig(ProceduralConfig):
     """A chain of operations, worked out one operation per line."""
 
     PRESETS: ClassVar = {
-        "easy": {"max_number": 29},
+        "easy": {"length": 1, "max_number": 99},
         "medium": {},
         "hard": {"length": 3, "max_number": 999, "min_carries": 2},
     }
@@ -19,7 +19,7 @@ class ArithmeticConfig(ProceduralConfig):
     length: Positive = 2
     """Operations in a problem, and so steps in its solution."""
 
-    max_number: Positive = 99
+    max_number: Positive = 49
     """Numbers are drawn up to this: from 1, or with `fixed_width` from the smallest that has as many digits."""
 
     fixed_width: bool = True
@@ -33,6 +33,9 @@ class ArithmeticConfig(ProceduralConfig):
 
     modulus: Annotated[int, Field(ge=2)] | None = None
     """If set, every result is reduced to 0 … modulus - 1."""
+
+    style: Literal["varied", "canonical"] = "canonical"
+    """How traces solve: "canonical", from left to right; "varied", in an order drawn from all that are legal."""
 
     @model_validator(mode="after")
     def _carries_exist(self) -> "ArithmeticConfig":
@@ -71,18 +74,18 @@ class PathConfig(ProceduralConfig):
     """Find a way from a start to a goal through a directed graph with dead ends."""
 
     PRESETS: ClassVar = {
-        "easy": {"nodes": 5, "min_length": 2, "max_chance": 0.75},
+        "easy": {"nodes": 5, "branches": 2, "max_chance": 0.5},
         "medium": {},
-        "hard": {"nodes": 11, "dead_ends": 4, "min_length": 5, "max_chance": 0.1},
+        "hard": {"nodes": 7, "dead_ends": 4, "min_length": 4, "max_chance": 0.15},
     }
 
-    nodes: Annotated[int, Field(ge=2, le=20)] = 7
+    nodes: Annotated[int, Field(ge=2, le=20)] = 6
     """How many nodes have edges."""
 
     dead_ends: Annotated[int, Field(ge=1, le=6)] = 3
     """How many nodes have none."""
 
-    branches: Positive = 2
+    branches: Positive = 3
     """How many edges a node has that is no dead end."""
 
     span: Positive = 4
@@ -91,7 +94,7 @@ class PathConfig(ProceduralConfig):
     min_length: Positive = 3
     """The goal is at least so many edges away."""
 
-    max_chance: Annotated[float, Field(gt=0, le=1)] = 0.5
+    max_chance: Annotated[float, Field(gt=0, le=1)] = 0.3
     """A walk that takes an edge at random each time reaches the goal with at most this probability."""
 
     @model_validator(mode="after")

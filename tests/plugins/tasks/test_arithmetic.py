@@ -18,10 +18,10 @@ from trellis_reasoning.config import ArithmeticConfig
 SPLITS = ("train", "validation", "test")
 SMALL = {"train_size": 60, "validation_size": 20, "test_size": 30}
 CONFIGS = [
-    ArithmeticConfig(length=4, max_number=20, fixed_width=False, min_carries=0, **SMALL),
+    ArithmeticConfig(length=4, max_number=20, fixed_width=False, min_carries=0, style="varied", **SMALL),
     ArithmeticConfig(operations="+-*", length=6, max_number=20, fixed_width=False, **SMALL),
     ArithmeticConfig(operations="+-*", modulus=7, length=2, **SMALL),
-    *(ArithmeticConfig(difficulty=difficulty, **SMALL) for difficulty in ("easy", "medium", "hard")),
+    *(ArithmeticConfig(difficulty=difficulty, style="varied", **SMALL) for difficulty in ("easy", "medium", "hard")),
 ]
 TASK = Arithmetic(CONFIGS[0])
 
@@ -85,8 +85,8 @@ def test_more_problems_than_exist_are_refused():
 def test_other_processes_make_the_same_problems():
     program = (
         "from trellis_reasoning.arithmetic import Arithmetic, ArithmeticConfig\n"
-        "task = Arithmetic(ArithmeticConfig(length=4, max_number=20, fixed_width=False, min_carries=0, train_size=60,"
-        " validation_size=20, test_size=30))\n"
+        "task = Arithmetic(ArithmeticConfig(length=4, max_number=20, fixed_width=False, min_carries=0, style='varied',"
+        " train_size=60, validation_size=20, test_size=30))\n"
         "print([(t.problem.id, t.text) for s in ('train', 'validation', 'test') for t in task.traces(s)])"
     )
     here = str([(trace.problem.id, trace.text) for split in SPLITS for trace in TASK.traces(split)])
@@ -212,7 +212,7 @@ def test_what_can_change_places_is_right_in_any_order():
 
 
 def test_varied_traces_take_other_orders_and_canonical_ones_go_from_left_to_right():
-    varied = Arithmetic(ArithmeticConfig(**SMALL)).traces("train")
+    varied = Arithmetic(ArithmeticConfig(style="varied", **SMALL)).traces("train")
     canonical = Arithmetic(ArithmeticConfig(style="canonical", **SMALL)).traces("train")
     assert [trace.problem for trace in varied] == [trace.problem for trace in canonical]
     assert all(trace.prompt.startswith(trace.text.partition(" = ")[0]) for trace in canonical)
