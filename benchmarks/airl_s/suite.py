@@ -26,8 +26,20 @@ class BenchTask:
     config: Mapping[str, Any] = field(default_factory=dict)
 
 
+_LETTERS = tuple(f"{letter}>" for letter in "abcdefghijkl")
+_PROGRAM = (" | ", " -> ", "; ", " lines", "sort", "reverse", "drop first", "drop last", "double")
+
 TASKS: dict[str, BenchTask] = {
     "countdown": BenchTask("countdown", (" + ", " - ", " = ", " | left: ", " -> "), max_tokens=48),
+    "arithmetic": BenchTask("arithmetic", (" + ", " - ", " = ", " ="), numbers=0, max_tokens=40),
+    "path": BenchTask("path", (*_LETTERS, " | ", " -> ", " in "), numbers=0, max_tokens=24),
+    "logic": BenchTask("logic", (*_LETTERS, " | ", " -> ", " in "), numbers=0, max_tokens=24),
+    "list-program": BenchTask(
+        "list-program", (*_PROGRAM, "unique", "keep even", "keep odd", "add 1"), numbers=32, max_tokens=16
+    ),
+    "string-program": BenchTask(
+        "string-program", (*_PROGRAM, "rotate", "a to e", "next", "capital"), numbers=0, max_tokens=16
+    ),
 }
 
 
