@@ -25,10 +25,10 @@ def main() -> None:
     from parts import PARTS
     from report import write_report
     from runner import Job, run
-    from suite import FULL, QUICK, TASKS
+    from suite import FULL, QUICK, REGIMES, TASKS
 
     parser = argparse.ArgumentParser(prog="python benchmarks/airl_s", description=__doc__.splitlines()[0])
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--tasks", nargs="+", choices=TASKS | REGIMES, default=list(TASKS | REGIMES))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--processes", type=int, default=2)
@@ -47,6 +47,7 @@ def main() -> None:
             for part in given.parts
             for seed in given.seeds
             for task in given.tasks
+            if (task in REGIMES) == (part == "regimes")
         ]
         run(jobs, processes=given.processes)
     print(f"written: {write_report(results, results.parent / 'RESULTS.md')}")

@@ -31,8 +31,22 @@ def searches(n: int) -> dict[str, SearchAlgorithm]:
     }
 
 
+FEW = ("airl f", "log-pi", "oracle")
+"""Rewards that every search is measured with."""
+STEERING = (
+    "airl l",
+    *FEW,
+    "airl-given f",
+    "correct-wrong + log-pi",
+    "outcome-value + log-pi",
+    "monte-carlo",
+    "monte-carlo + log-pi",
+)
+"""Rewards that beam and MCTS are measured with."""
+
+
 def search_part(cell: Cell) -> Row:
-    """Measure every reward with best-of-n, beam and MCTS on the SFT policy, and AIRL's with every search."""
+    """Measure every reward with best-of-n on the SFT policy, most with beam and MCTS, and AIRL's with every search."""
     rewards = all_rewards(cell)
     policy = Remembering(cell.sft())
     found = searches(cell.sizes.n)
@@ -41,8 +55,7 @@ def search_part(cell: Cell) -> Row:
         _row("majority", None, majority := cell.measure(policy, build("majority", {"n": cell.sizes.n}))),
     ]
     for name, search in found.items():
-        few = name in ("weighted-majority", "dvts", "particle")
-        for reward_name in ("airl f", "outcome-value + log-pi", "log-pi", "oracle") if few else rewards:
+        for reward_name in {"best-of-n": tuple(rewards), "beam": STEERING, "mcts": STEERING}.get(name, FEW):
             rows.append(_row(name, reward_name, _at(cell, policy, search, rewards[reward_name], majority.tokens)))
     return {"rows": rows, "assess": _assess(cell, rewards), "seconds": dict(cell.seconds)}
 
@@ -54,7 +67,7 @@ def policies_part(cell: Cell) -> Row:
         "log-pi": build("log-pi", policy=cell.policy),
         "oracle": build("oracle", task=cell.task),
     }
-    found = {name: search for name, search in searches(cell.sizes.n).items() if name in ("best-of-n", "beam", "mcts")}
+    found = {name: search for name, search in searches(cell.sizes.n).items() if name in ("best-of-n", "beam")}
     rows: list[Row] = []
     for name in ("sft", *RL):
         policy = Remembering(cell.sft() if name == "sft" else trained_by(cell, name))
@@ -183,6 +196,49 @@ def forms_part(cell: Cell) -> Row:
     return {"rows": rows}
 
 
+def regimes_part(cell: Cell) -> Row:
+    """Train with and without a process reward where success is sparse; outcomes alone also at AIRL's wall-clock.
+
+    AIRL is fitted once, on the SFT policy's rollouts, and used as it is: its logit is a potential, for the logit of a
+    prefix is log P(correct | prefix) up to a constant. The oracle's process reward is the ceiling.
+    """
+    cell.sft()
+    fits = {
+        "airl own": lambda: airl(cell, "airl", OWN),
+        "airl given": lambda: airl_given(cell, "airl-given", GIVEN),
+        "oracle": lambda: build("oracle", task=cell.task),
+    }
+    paid = {"process_weight": 0.5, "process_form": "potential", "process_credit": "sum", "process_from": 0}
+    rows = [{"policy": "sft", **_passes(cell, cell.sft())}]
+    trained_for(cell, "outcome", None, {}, steps=cell.sizes.rl_steps)
+    each = cell.seconds["policies/outcome"] / cell.sizes.rl_steps
+    for name, make in fits.items():
+        reward = make()
+        trained_for(cell, name, reward, {**paid, "reward_updates": False}, steps=cell.sizes.rl_steps)
+    longest = max(
+        cell.seconds[f"policies/{name}"] + cell.seconds[f"rewards/{name.replace(' own', '').replace(' ', '-')}"]
+        for name in fits
+        if name != "oracle"
+    )
+    trained_for(cell, "outcome, AIRL's seconds", None, {}, steps=max(cell.sizes.rl_steps, round(longest / each)))
+    for name in ("outcome", "outcome, AIRL's seconds", *fits):
+        rows.append({"policy": name, "seconds": cell.seconds[f"policies/{name}"], **_passes(cell, cell.at(name))})
+    return {"rows": rows, "seconds": dict(cell.seconds)}
+
+
+def trained_for(cell: Cell, name: str, reward: RewardModel | None, config: Mapping[str, Any], *, steps: int) -> None:
+    """Train the SFT policy by GRPO for a number of iterations and keep it under a name."""
+    s = cell.sizes
+    size = {"problems_per_step": s.rl_problems, "group_size": s.group, "max_tokens": cell.bench.max_tokens}
+
+    def train(policy: TrainablePolicy) -> None:
+        optimizer = build("grpo", {"steps": steps, **size, **config})
+        for _ in optimizer.train(policy=policy, task=cell.task, reward=reward, seed=cell.seed):
+            pass
+
+    cell.trained(name, train, start="sft")
+
+
 PARTS: dict[str, Callable[[Cell], Row]] = {
     "search": search_part,
     "policies": policies_part,
@@ -190,6 +246,7 @@ PARTS: dict[str, Callable[[Cell], Row]] = {
     "forms": forms_part,
     "transfer": transfer_part,
     "curve": curve_part,
+    "regimes": regimes_part,
 }
 
 

@@ -65,20 +65,23 @@ def _cells(parts: Mapping[str, Sequence[Found]]) -> str:
 def _search(found: Sequence[Found], extras: Sequence[Found]) -> str:
     tasks = sorted({one.task for one in found})
     rewards = list(dict.fromkeys(one.row["reward"] for one in found if one.row["search"] in MAIN))
-    rewards.sort(key=lambda reward: -_mean(found, reward=reward, search=MAIN))
+    rewards.sort(key=lambda reward: -_mean(found, reward=reward, search=("best-of-n",)))
+    steering = [r for r in rewards if all(any(_of(found, reward=r, search=(s,))) for s in MAIN)]
     lines = ["## Search on the SFT policy\n"]
     lines.append("Mean over tasks and seeds, each search at the tokens of best-of-n.\n")
     lines += ["| reward | " + " | ".join(MAIN) + " | mean of the three | above majority |", "|---|" + "---|" * 5]
     for reward in rewards:
         means = [_mean(found, reward=reward, search=(search,)) for search in MAIN]
-        above = _difference(found, {"reward": reward, "search": MAIN}, {"reward": None, "search": ("majority",)})
-        lines.append(f"| {reward} | {_cells_of(means)} | {statistics.fmean(means):.3f} | {above} |")
+        over = MAIN if reward in steering else ("best-of-n",)
+        above = _difference(found, {"reward": reward, "search": over}, {"reward": None, "search": ("majority",)})
+        three = f"{statistics.fmean(means):.3f}" if reward in steering else ""
+        lines.append(f"| {reward} | {_cells_of(means)} | {three} | {above} |")
     for name in ("majority", "greedy"):
-        lines.append(f"| ({name}) | | | | {_mean(found, reward=None, search=(name,)):.3f} | |")
+        lines.append(f"| ({name}) | {_mean(found, reward=None, search=(name,)):.3f} | | | | |")
     others = [s for s in dict.fromkeys(o.row["search"] for o in found) if s not in (*MAIN, "majority", "greedy")]
-    lines += ["\n| search | airl f | outcome-value + log-pi | log-pi | oracle |", "|---|---|---|---|---|"]
+    lines += ["\n| search | airl f | log-pi | oracle |", "|---|---|---|---|"]
     for search in [*MAIN, *others]:
-        shown = ("airl f", "outcome-value + log-pi", "log-pi", "oracle")
+        shown = ("airl f", "log-pi", "oracle")
         lines.append(f"| {search} | {_cells_of([_mean(found, reward=r, search=(search,)) for r in shown])} |")
     lines.append("\nBy task, mean of best-of-n, beam and mcts:\n")
     columns = ["majority", "log-pi", "airl f", "airl-given f", "correct-wrong + log-pi", "outcome-value + log-pi"]
@@ -98,7 +101,7 @@ def _search(found: Sequence[Found], extras: Sequence[Found]) -> str:
     lines += ["| f above | difference |", "|---|---|"]
     f = {"reward": "airl f", "search": MAIN}
     lines.append(f"| majority | {_difference(found, f, {'reward': None, 'search': ('majority',)})} |")
-    for reward in rewards:
+    for reward in steering:
         if reward != "airl f":
             lines.append(f"| {reward} | {_difference(found, f, {'reward': reward, 'search': MAIN})} |")
     lines.append("\n### What the rewards know\n")
@@ -130,7 +133,7 @@ def _policies(found: Sequence[Found], extras: Sequence[Found]) -> str:
     names = list(dict.fromkeys(one.row["policy"] for one in found))
     passes = [one for one in found if one.row["search"] is None]
     n = passes[0].row["samples"]
-    columns = ["majority", "best-of-n, f", "beam, f", "mcts, f", "best-of-n, log-pi", "best-of-n, oracle"]
+    columns = ["majority", "best-of-n, f", "beam, f", "best-of-n, log-pi", "best-of-n, oracle"]
     lines = ["## Policies\n", f"All at the same number of rollouts. pass@k from {n} samples of each test problem.\n"]
     lines += [
         f"| policy | pass@1 | above sft | pass@{n} | above sft | " + " | ".join(columns) + " |",
@@ -147,7 +150,6 @@ def _policies(found: Sequence[Found], extras: Sequence[Found]) -> str:
                 ("majority", None),
                 ("best-of-n", "airl f"),
                 ("beam", "airl f"),
-                ("mcts", "airl f"),
                 ("best-of-n", "log-pi"),
                 ("best-of-n", "oracle"),
             )
@@ -224,6 +226,38 @@ def _curve(found: Sequence[Found], _: Sequence[Found]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _regimes(found: Sequence[Found], _: Sequence[Found]) -> str:
+    lines = ["## Where success is sparse\n"]
+    lines.append(
+        "GRPO from the same SFT policy, with outcomes alone and with a process reward besides; AIRL's is fitted"
+    )
+    lines.append(
+        "before and its fit counts into `AIRL's seconds`. pass@1, and the difference to outcomes alone at those seconds.\n"
+    )
+    names = list(dict.fromkeys(one.row["policy"] for one in found))
+    base = "outcome, AIRL's seconds"
+    lines += ["| task | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+    for task in sorted({one.task for one in found}):
+        values = [_fmean(o.row["pass@1"] for o in found if o.task == task and o.row["policy"] == p) for p in names]
+        lines.append(f"| {task} | {_cells_of(values)} |")
+    n = found[0].row["samples"]
+    lines += [
+        f"\n| task | reward | pass@1 above outcomes alone | pass@{n} above | seconds of RL |",
+        "|---|---|---|---|---|",
+    ]
+    for task in [*sorted({one.task for one in found}), "all"]:
+        of_task = [one for one in found if task in ("all", one.task)]
+        theirs = [one for one in of_task if one.row["policy"] == base]
+        for name in names:
+            ours = [one for one in of_task if one.row["policy"] == name]
+            if name in ("sft", base):
+                continue
+            first = _paired(ours, theirs, lambda row: [count / n for count in row["counts"]])
+            any_ = _paired(ours, theirs, lambda row: [float(count > 0) for count in row["counts"]])
+            lines.append(f"| {task} | {name} | {first} | {any_} | {_fmean(o.row['seconds'] for o in ours):.0f} |")
+    return "\n".join(lines) + "\n"
+
+
 SECTIONS: dict[str, Callable[[Sequence[Found], Sequence[Found]], str]] = {
     "search": _search,
     "policies": _policies,
@@ -231,6 +265,7 @@ SECTIONS: dict[str, Callable[[Sequence[Found], Sequence[Found]], str]] = {
     "forms": _forms,
     "transfer": _transfer,
     "curve": _curve,
+    "regimes": _regimes,
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -43,6 +43,21 @@ TASKS: dict[str, BenchTask] = {
 }
 
 
+REGIMES: dict[str, BenchTask] = {
+    f"{name}-hard": replace(
+        TASKS[name], config={"difficulty": "hard", **config}, max_tokens=TASKS[name].max_tokens + more_tokens
+    )
+    for name, config, more_tokens in (
+        ("countdown", {}, 32),
+        ("path", {}, 16),
+        ("logic", {}, 16),
+        ("list-program", {}, 8),
+        ("string-program", {}, 8),
+    )
+}
+"""Where success is sparse and solutions are longer: whether a process reward pays in RL is looked for here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """How much of everything; every reward is fitted on the same rollouts with the same number of updates.
@@ -62,18 +77,18 @@ class Sizes:
         curve_problems: Its test problems.
     """
 
-    sft_steps: int = 600
+    sft_steps: int = 400
     fit_problems: int = 1920
     group: int = 8
     fit_steps: int = 300
-    fit_batch: int = 256
-    fits: int = 4
+    fit_batch: int = 128
+    fits: int = 3
     rl_steps: int = 60
     rl_problems: int = 32
-    problems: int = 200
+    problems: int = 150
     n: int = 16
     curve: tuple[int, ...] = (1, 4, 16, 64, 256)
-    curve_problems: int = 100
+    curve_problems: int = 60
 
 
 FULL = Sizes()
