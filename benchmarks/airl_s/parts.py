@@ -84,7 +84,7 @@ def policies_part(cell: Cell) -> Row:
 RL: dict[str, Mapping[str, Any]] = {
     "rft": {},
     "grpo": {},
-    "airl-grpo": {"process_weight": 0.2},
+    "airl-grpo": {"process_weight": 0.2, "process_form": "potential", "process_credit": "sum"},
     "airl-only": {"process_weight": 1.0, "outcome_weight": 0.0, "process_from": 0},
 }
 """What each reinforcement learning differs in; all sample the same number of rollouts."""
