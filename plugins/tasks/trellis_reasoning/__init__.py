@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from trellis import Component, hookimpl
-from trellis_reasoning.config import ArithmeticConfig, CountdownConfig
+from trellis_reasoning.config import ArithmeticConfig, CountdownConfig, UnitsConfig
 
 _EXACT = frozenset({"traces", "step-oracle", "parse"})
 
@@ -23,5 +23,12 @@ def trellis_tasks() -> Iterable[Component]:
         "reach a target from 3 to 6 numbers, each used once",
         CountdownConfig,
         "trellis_reasoning.countdown:Countdown",
+        capabilities=_EXACT | {"legal-steps"},
+    )
+    yield Component(
+        "units",
+        "convert an amount into another unit, one known conversion after the other",
+        UnitsConfig,
+        "trellis_reasoning.units:Units",
         capabilities=_EXACT | {"legal-steps"},
     )

@@ -49,3 +49,31 @@ class CountdownConfig(ProceduralConfig):
 
     max_target: Positive = 30
     """Targets are drawn from 1 to this, uniformly over the pairs of numbers and target that can be solved."""
+
+
+class UnitsConfig(ProceduralConfig):
+    """Convert an amount into another unit, one known conversion after the other."""
+
+    PRESETS: ClassVar = {
+        "easy": {"conversions": 2, "facts": 5, "max_luck": 0.6},
+        "medium": {},
+        "hard": {"conversions": 4, "facts": 10, "max_luck": 0.1},
+    }
+
+    conversions: Annotated[int, Field(ge=1, le=8)] = 3
+    """How many conversions the shortest way to the asked unit takes."""
+
+    facts: Annotated[int, Field(ge=1, le=24)] = 8
+    """How many conversions are known, those that lead elsewhere included."""
+
+    max_luck: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """At most so probable it is that conversions taken at random arrive at the asked unit."""
+
+    max_amount: Positive = 4
+    """Amounts to be converted are drawn from 1 to this."""
+
+    max_factor: Annotated[int, Field(ge=2)] = 4
+    """Factors are drawn from 2 to this."""
+
+    max_result: Annotated[int, Field(ge=2)] = 99
+    """No conversion that the facts allow gives more than this."""

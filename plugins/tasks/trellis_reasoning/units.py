@@ -1,0 +1,318 @@
+"""Units: convert an amount from one unit into another, one known conversion after the other.
+
+    a = 3c, d = 2b, a = 2d, c = 4e, b = 5f, d = 4g: 4a in f
+    4a in d = 8
+    8d in b = 16
+    16b in f = 80
+
+A fact `a = 3c` says that one a is three c. It is used from left to right only: amounts stay whole, and what has been
+converted into the wrong unit never comes back. Each unit offers several conversions and most lead to units from which
+the asked one is out of reach, so a wrong solution is usually right line by line: it took a wrong turn. The facts never
+contradict each other, so all ways that arrive have the same answer.
+
+Units and not family relations, because there the whole work is looking up: a relation is the composition of its links,
+and nobody can take a wrong turn by a true statement. Here a true statement can lead astray, and a result can be wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from random import Random
+from string import ascii_lowercase
+from typing import NamedTuple, cast
+
+from trellis import Outcome, Problem, Trajectory
+from trellis.errors import ProblemSyntaxError
+from trellis.procedural import ProceduralTask
+from trellis_reasoning.config import UnitsConfig
+
+# At most 40 digits: Python refuses to read endless ones, and a verifier must not raise.
+_AMOUNT = "(0|[1-9][0-9]{0,39})"
+_LINE = re.compile(rf"{_AMOUNT}([A-Za-z]{{1,12}}) in ([A-Za-z]{{1,12}}) = {_AMOUNT}")
+_FACT = re.compile(r"\s*(?:1\s*)?([A-Za-z]{1,12})\s*=\s*([0-9]{1,12})\s*([A-Za-z]{1,12})\s*")
+_QUESTION = re.compile(r"\s*([0-9]{1,12})\s*([A-Za-z]{1,12})\s+in\s+([A-Za-z]{1,12})\s*\??\s*")
+_EXAMPLE = "h = 60min, min = 60s, h = 4q: 2h in s"
+
+
+class Given(NamedTuple):
+    """What a problem says.
+
+    Attributes:
+        facts: By unit, what one of it is in other units, in the order of the problem.
+        amount: How many of `unit` are to be converted.
+        unit: The unit to start from.
+        asked: The unit to arrive at.
+    """
+
+    facts: Mapping[str, Mapping[str, int]]
+    amount: int
+    unit: str
+    asked: str
+
+
+class Units(ProceduralTask):
+    """Conversion problems with random solutions, an exact verifier and an exact step oracle.
+
+    The last line is the one that arrives at the asked unit; it has no newline after it.
+    """
+
+    Config = UnitsConfig
+
+    def __init__(self, config: UnitsConfig) -> None:
+        super().__init__(config)
+        self.config = config
+
+    def draw(self, random: Random) -> tuple[str, Problem]:
+        """Draw a way from one unit to another, and facts that lead elsewhere.
+
+        A unit is known by how many of it the starting unit is, so that facts cannot contradict each other. The names
+        come last: the key is what remains without them.
+        """
+        c = self.config
+        amount = random.randint(1, c.max_amount)
+        way = [1]
+        for _ in range(c.conversions):
+            way.append(way[-1] * random.randint(2, c.max_factor))
+        pairs = {(way[i], way[i + 1]): None for i in range(c.conversions)}
+        sizes = list(way[:-1])
+        for _ in range(20 * c.facts):
+            if len(pairs) == c.facts:
+                break
+            source = random.choice(sizes)
+            target = source * random.randint(2, c.max_factor)
+            if (source, target) not in pairs and amount * target <= c.max_result and len(set(sizes) | {target}) < 26:
+                pairs[source, target] = None
+                if target not in sizes and target != way[-1]:
+                    sizes.append(target)
+        units = dict(zip([*sizes, way[-1]], random.sample(ascii_lowercase, len(sizes) + 1), strict=True))
+        order = list(pairs)
+        random.shuffle(order)
+        facts = [(units[source], target // source, units[target]) for source, target in order]
+        key = f"{amount} {sorted(pairs)} {way[-1]}"
+        return key, _problem(facts, amount, units[1], units[way[-1]])
+
+    def accepts(self, problem: Problem) -> bool:
+        """Say whether it is as large, as far, and as hard to solve by chance, as the config says."""
+        c = self.config
+        given = _given(problem)
+        return (
+            sum(map(len, given.facts.values())) == c.facts
+            and given.amount * _factor(given, given.unit) <= c.max_result
+            and fewest_conversions(given, given.unit) == c.conversions
+            and luck(given, given.unit) <= c.max_luck
+        )
+
+    def solution(self, problem: Problem, random: Random | None) -> list[str]:
+        """Take a random conversion among those from which the asked unit is in reach; the first of the shortest way."""
+        given = _given(problem)
+        amount, unit = given.amount, given.unit
+        steps: list[str] = []
+        while unit != given.asked:
+            targets = [target for target in given.facts[unit] if fewest_conversions(given, target) is not None]
+            target = random.choice(targets) if random else min(targets, key=lambda at: _distance(given, at))
+            steps.append(self._step(given, amount, unit, target))
+            amount, unit = amount * given.facts[unit][target], target
+        return steps
+
+    def verify(self, trajectory: Trajectory) -> Outcome:
+        """Judge a trajectory by its text and the problem alone; `reason` names the first faulty line."""
+        if not trajectory.finished:
+            return Outcome(False, 0.0, "it is not finished")
+        given = _given(trajectory.problem)
+        try:
+            amount, unit = self._replay(given, trajectory.text)
+        except _Fault as fault:
+            return Outcome(False, 0.0, str(fault))
+        if unit == given.asked:
+            return Outcome(True, 1.0)
+        reason = f"it ends with {amount}{unit}, the question is how many {given.asked}"
+        if fewest_conversions(given, given.unit) is None:
+            reason += f" (no conversions lead from {given.unit} to {given.asked})"
+        return Outcome(False, 0.0, reason)
+
+    def step_oracle(self, trajectory: Trajectory) -> list[bool]:
+        """Say for each step whether all is right so far and the asked unit is still in reach. Exact."""
+        given = _given(trajectory.problem)
+        verdicts: list[bool] = []
+        text, good = "", True
+        for place, step in enumerate(trajectory.steps, start=1):
+            text += step.text
+            ended = trajectory.finished and place == len(trajectory.steps)
+            good = good and self._in_reach(given, text, ended=ended)
+            verdicts.append(good)
+        return verdicts
+
+    def _in_reach(self, given: Given, text: str, *, ended: bool) -> bool:
+        try:
+            _, unit = self._replay(given, text)
+        except _Fault:
+            return False
+        return unit == given.asked if ended else fewest_conversions(given, unit) is not None
+
+    def legal_steps(self, trajectory: Trajectory) -> list[str]:
+        """Return every conversion of what there is now, whether or not it leads to the asked unit, in the facts' order.
+
+        Empty where the steps so far break the rules or end within a line, the asked unit is reached, or no fact tells
+        how to go on.
+        """
+        text = trajectory.text
+        if not trajectory.open or (text and not text.endswith(self.separator)):
+            return []
+        given = _given(trajectory.problem)
+        try:
+            amount, unit = self._replay(given, text)
+        except _Fault:
+            return []
+        return [self._step(given, amount, unit, target) for target in given.facts.get(unit, ())]
+
+    def answer(self, trajectory: Trajectory) -> str | None:
+        """Read what the last line arrives at, e.g. `80f`; None where it is no conversion."""
+        match = _LINE.fullmatch(trajectory.text.rpartition(self.separator)[2])
+        return f"{match[4]}{match[3]}" if match else None
+
+    def parse(self, text: str) -> Problem:
+        """Read a problem like `h = 60min, min = 60s: 2h in s`: real units are fine, and so are problems without a way.
+
+        Raises:
+            ProblemSyntaxError: The text is no such problem, or its facts contradict each other.
+        """
+        before, colon, after = text.partition(":")
+        question = _QUESTION.fullmatch(after)
+        if not colon or not question:
+            reason = "after the facts and a ':' must stand the question, an amount of one unit in another"
+            raise ProblemSyntaxError(text, reason=reason, expected=_EXAMPLE)
+        facts: list[tuple[str, int, str]] = []
+        for part in before.split(","):
+            if not (match := _FACT.fullmatch(part)):
+                reason = f"{part.strip()[:60]!r} is no fact: it takes one unit, '=', a number and another unit"
+                raise ProblemSyntaxError(text, reason=reason, expected=_EXAMPLE)
+            facts.append((match[1], int(match[2]), match[3]))
+        amount, unit, asked = int(question[1]), question[2], question[3]
+        if reason := _mistake(facts, unit, asked):
+            raise ProblemSyntaxError(text, reason=reason, expected=_EXAMPLE)
+        return _problem(facts, amount, unit, asked)
+
+    def _step(self, given: Given, amount: int, unit: str, target: str) -> str:
+        end = "" if target == given.asked else self.separator
+        return f"{amount}{unit} in {target} = {amount * given.facts[unit][target]}{end}"
+
+    def _replay(self, given: Given, text: str) -> tuple[int, str]:
+        """Return the amount and unit after the lines of a text; raise `_Fault` at the first that is wrong."""
+        amount, unit = given.amount, given.unit
+        lines = text.split(self.separator)
+        for place, line in enumerate(lines, start=1):
+            # An empty last line: the text is empty, or ends with a separator, as every step but the last does.
+            if not line and place == len(lines) and unit != given.asked:
+                break
+            try:
+                amount, unit = _after(given, amount, unit, line)
+            except _Fault as fault:
+                raise _Fault(f"line {place}: {fault}") from None
+        return amount, unit
+
+
+def fewest_conversions(given: Given, unit: str) -> int | None:
+    """Return how many conversions it takes from a unit to the asked one; None where none lead there."""
+    seen, level, count = {unit}, {unit}, 0
+    while level:
+        if given.asked in level:
+            return count
+        level = {target for source in level for target in given.facts.get(source, ())} - seen
+        seen |= level
+        count += 1
+    return None
+
+
+def luck(given: Given, unit: str) -> float:
+    """Return the probability that conversions taken at random arrive at the asked unit."""
+    if unit == given.asked:
+        return 1.0
+    targets = given.facts.get(unit, {})
+    return sum(luck(given, target) for target in targets) / len(targets) if targets else 0.0
+
+
+def _distance(given: Given, unit: str) -> int:
+    return cast("int", fewest_conversions(given, unit))
+
+
+def _factor(given: Given, unit: str) -> int:
+    """Return how many of the asked unit one of a unit is; 0 where no conversions lead there."""
+    if unit == given.asked:
+        return 1
+    factors = (factor * _factor(given, target) for target, factor in given.facts.get(unit, {}).items())
+    return next(filter(None, factors), 0)
+
+
+def _after(given: Given, amount: int, unit: str, line: str) -> tuple[int, str]:
+    """Return the amount and unit after one line."""
+    if unit == given.asked:
+        raise _Fault(f"{unit} is the asked unit, nothing may follow it")
+    if not (match := _LINE.fullmatch(line)):
+        raise _Fault(f"{line[:60]!r} is not of the form '4a in b = 12'")
+    if (int(match[1]), match[2]) != (amount, unit):
+        raise _Fault(f"what there is is {amount}{unit}, not {match[1]}{match[2]}")
+    target, factor = match[3], given.facts.get(unit, {}).get(match[3])
+    if factor is None:
+        raise _Fault(f"no fact says how many {target} one {unit} is")
+    if int(match[4]) != amount * factor:
+        raise _Fault(f"{amount}{unit} in {target} is {amount * factor}, not {match[4]}")
+    return amount * factor, target
+
+
+def _mistake(facts: Sequence[tuple[str, int, str]], unit: str, asked: str) -> str | None:
+    """Say why facts and question make no problem; None where they do."""
+    if unit == asked:
+        return f"{unit} is asked in {unit}, it takes another unit"
+    if "in" in (unit, asked, *(name for source, _, target in facts for name in (source, target))):
+        return "no unit may be called 'in'"
+    seen: set[tuple[str, str]] = set()
+    for source, factor, target in facts:
+        if source == target:
+            return f"'{source} = {factor}{target}' says nothing, it takes two units"
+        if factor < 2:
+            return f"'{source} = {factor}{target}' has a factor under 2"
+        if (source, target) in seen:
+            return f"there are two facts about {target} in one {source}"
+        seen.add((source, target))
+    return _contradiction(facts)
+
+
+def _contradiction(facts: Sequence[tuple[str, int, str]]) -> str | None:
+    """Say which fact does not go with those before it: each group of units that hang together gets its sizes."""
+    group: dict[str, dict[str, Fraction]] = {}
+    for source, factor, target in facts:
+        one = group.setdefault(source, {source: Fraction(1)})
+        other = group.setdefault(target, {target: Fraction(1)})
+        if one is other:
+            if one[source] != factor * one[target]:
+                return f"'{source} = {factor}{target}' contradicts the facts before it"
+            continue
+        scale = one[source] / (factor * other[target])
+        for name, size in other.items():
+            one[name] = size * scale
+            group[name] = one
+    return None
+
+
+def _problem(facts: Sequence[tuple[str, int, str]], amount: int, unit: str, asked: str) -> Problem:
+    listed = ", ".join(f"{source} = {factor}{target}" for source, factor, target in facts)
+    id_ = "-".join(f"{source}{factor}{target}" for source, factor, target in facts)
+    return Problem(
+        id=f"{id_}-{amount}{unit}-in-{asked}",
+        text=f"{listed}: {amount}{unit} in {asked}",
+        data={"facts": tuple(facts), "amount": amount, "unit": unit, "asked": asked},
+    )
+
+
+def _given(problem: Problem) -> Given:
+    facts: dict[str, dict[str, int]] = {}
+    for source, factor, target in cast("Sequence[tuple[str, int, str]]", problem.data["facts"]):
+        facts.setdefault(source, {})[target] = factor
+    data = problem.data
+    return Given(facts, cast("int", data["amount"]), cast("str", data["unit"]), cast("str", data["asked"]))
+
+
+class _Fault(Exception):  # noqa: N818 - what is wrong with a text; it never leaves this file
+    pass
