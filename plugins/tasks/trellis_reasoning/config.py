@@ -77,3 +77,31 @@ class UnitsConfig(ProceduralConfig):
 
     max_result: Annotated[int, Field(ge=2)] = 99
     """No conversion that the facts allow gives more than this."""
+
+
+class EquationConfig(ProceduralConfig):
+    """Solve a linear equation in one unknown, one operation a line, in the fewest lines possible."""
+
+    PRESETS: ClassVar = {
+        "easy": {"numbers": 3, "max_coefficient": 2},
+        "medium": {},
+        "hard": {"numbers": 5, "x_terms": 3},
+    }
+
+    numbers: Annotated[int, Field(ge=2, le=6)] = 4
+    """How many terms without x an equation has, both sides together."""
+
+    x_terms: Annotated[int, Field(ge=1, le=3)] = 2
+    """How many terms with x an equation has, both sides together."""
+
+    saved_lines: Annotated[int, Field(ge=0, le=3)] = 1
+    """At least so many lines are saved by terms that cancel as a group."""
+
+    max_number: Annotated[int, Field(ge=2)] = 12
+    """Terms without x are drawn from 1 to this."""
+
+    max_coefficient: Annotated[int, Field(ge=2)] = 3
+    """The numbers before x are drawn from 1 to this."""
+
+    max_solution: Positive = 9
+    """Solutions are drawn from 1 to this."""

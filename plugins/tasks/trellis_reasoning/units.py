@@ -1,12 +1,12 @@
 """Units: convert an amount from one unit into another, one known conversion after the other.
 
-    a = 3c, d = 2b, a = 2d, c = 4e, b = 5f, d = 4g: 4a in f
-    4a in d = 8
-    8d in b = 16
-    16b in f = 80
+    a = c3, d = b2, a = d2, c = e4, b = f3, d = g4: a4 = f?
+    a4 = d8
+    d8 = b16
+    b16 = f48
 
-A fact `a = 3c` says that one a is three c. It is used from left to right only: amounts stay whole, and what has been
-converted into the wrong unit never comes back. Each unit offers several conversions and most lead to units from which
+The unit stands before its number, as with money. A fact `a = c3` says that one a is three c. It is used from left to
+right only: amounts stay whole, and what has been converted into the wrong unit never comes back. Each unit offers several conversions and most lead to units from which
 the asked one is out of reach, so a wrong solution is usually right line by line: it took a wrong turn. The facts never
 contradict each other, so all ways that arrive have the same answer.
 
@@ -30,10 +30,11 @@ from trellis_reasoning.config import UnitsConfig
 
 # At most 40 digits: Python refuses to read endless ones, and a verifier must not raise.
 _AMOUNT = "(0|[1-9][0-9]{0,39})"
-_LINE = re.compile(rf"{_AMOUNT}([A-Za-z]{{1,12}}) in ([A-Za-z]{{1,12}}) = {_AMOUNT}")
-_FACT = re.compile(r"\s*(?:1\s*)?([A-Za-z]{1,12})\s*=\s*([0-9]{1,12})\s*([A-Za-z]{1,12})\s*")
-_QUESTION = re.compile(r"\s*([0-9]{1,12})\s*([A-Za-z]{1,12})\s+in\s+([A-Za-z]{1,12})\s*\??\s*")
-_EXAMPLE = "h = 60min, min = 60s, h = 4q: 2h in s"
+_UNIT = "([A-Za-z]{1,12})"
+_LINE = re.compile(rf"{_UNIT}{_AMOUNT} = {_UNIT}{_AMOUNT}")
+_FACT = re.compile(rf"\s*{_UNIT}\s*=\s*{_UNIT}\s*([0-9]{{1,12}})\s*")
+_QUESTION = re.compile(rf"\s*{_UNIT}\s*([0-9]{{1,12}})\s*=\s*{_UNIT}\s*\?\s*")
+_EXAMPLE = "h = min60, min = s60, h = q4: h2 = s?"
 
 
 class Given(NamedTuple):
@@ -86,7 +87,8 @@ class Units(ProceduralTask):
                 pairs[source, target] = None
                 if target not in sizes and target != way[-1]:
                     sizes.append(target)
-        units = dict(zip([*sizes, way[-1]], random.sample(ascii_lowercase, len(sizes) + 1), strict=True))
+        names = ascii_lowercase[: max(12, len(sizes) + 1)]
+        units = dict(zip([*sizes, way[-1]], random.sample(names, len(sizes) + 1), strict=True))
         order = list(pairs)
         random.shuffle(order)
         facts = [(units[source], target // source, units[target]) for source, target in order]
@@ -127,7 +129,7 @@ class Units(ProceduralTask):
             return Outcome(False, 0.0, str(fault))
         if unit == given.asked:
             return Outcome(True, 1.0)
-        reason = f"it ends with {amount}{unit}, the question is how many {given.asked}"
+        reason = f"it ends with {unit}{amount}, the question is how many {given.asked}"
         if fewest_conversions(given, given.unit) is None:
             reason += f" (no conversions lead from {given.unit} to {given.asked})"
         return Outcome(False, 0.0, reason)
@@ -168,12 +170,12 @@ class Units(ProceduralTask):
         return [self._step(given, amount, unit, target) for target in given.facts.get(unit, ())]
 
     def answer(self, trajectory: Trajectory) -> str | None:
-        """Read what the last line arrives at, e.g. `80f`; None where it is no conversion."""
+        """Read what the last line arrives at, e.g. `f48`; None where it is no conversion."""
         match = _LINE.fullmatch(trajectory.text.rpartition(self.separator)[2])
-        return f"{match[4]}{match[3]}" if match else None
+        return f"{match[3]}{match[4]}" if match else None
 
     def parse(self, text: str) -> Problem:
-        """Read a problem like `h = 60min, min = 60s: 2h in s`: real units are fine, and so are problems without a way.
+        """Read a problem like `h = min60, min = s60: h2 = s?`: real units are fine, and so are problems without a way.
 
         Raises:
             ProblemSyntaxError: The text is no such problem, or its facts contradict each other.
@@ -181,22 +183,22 @@ class Units(ProceduralTask):
         before, colon, after = text.partition(":")
         question = _QUESTION.fullmatch(after)
         if not colon or not question:
-            reason = "after the facts and a ':' must stand the question, an amount of one unit in another"
+            reason = "after the facts and a ':' must stand the question, a unit with its amount, '=', another unit and '?'"
             raise ProblemSyntaxError(text, reason=reason, expected=_EXAMPLE)
         facts: list[tuple[str, int, str]] = []
         for part in before.split(","):
             if not (match := _FACT.fullmatch(part)):
-                reason = f"{part.strip()[:60]!r} is no fact: it takes one unit, '=', a number and another unit"
+                reason = f"{part.strip()[:60]!r} is no fact: it takes one unit, '=', another unit and a number"
                 raise ProblemSyntaxError(text, reason=reason, expected=_EXAMPLE)
-            facts.append((match[1], int(match[2]), match[3]))
-        amount, unit, asked = int(question[1]), question[2], question[3]
+            facts.append((match[1], int(match[3]), match[2]))
+        unit, amount, asked = question[1], int(question[2]), question[3]
         if reason := _mistake(facts, unit, asked):
             raise ProblemSyntaxError(text, reason=reason, expected=_EXAMPLE)
         return _problem(facts, amount, unit, asked)
 
     def _step(self, given: Given, amount: int, unit: str, target: str) -> str:
         end = "" if target == given.asked else self.separator
-        return f"{amount}{unit} in {target} = {amount * given.facts[unit][target]}{end}"
+        return f"{unit}{amount} = {target}{amount * given.facts[unit][target]}{end}"
 
     def _replay(self, given: Given, text: str) -> tuple[int, str]:
         """Return the amount and unit after the lines of a text; raise `_Fault` at the first that is wrong."""
@@ -250,14 +252,14 @@ def _after(given: Given, amount: int, unit: str, line: str) -> tuple[int, str]:
     if unit == given.asked:
         raise _Fault(f"{unit} is the asked unit, nothing may follow it")
     if not (match := _LINE.fullmatch(line)):
-        raise _Fault(f"{line[:60]!r} is not of the form '4a in b = 12'")
-    if (int(match[1]), match[2]) != (amount, unit):
-        raise _Fault(f"what there is is {amount}{unit}, not {match[1]}{match[2]}")
+        raise _Fault(f"{line[:60]!r} is not of the form 'a4 = b12'")
+    if (match[1], int(match[2])) != (unit, amount):
+        raise _Fault(f"what there is is {unit}{amount}, not {match[1]}{match[2]}")
     target, factor = match[3], given.facts.get(unit, {}).get(match[3])
     if factor is None:
         raise _Fault(f"no fact says how many {target} one {unit} is")
     if int(match[4]) != amount * factor:
-        raise _Fault(f"{amount}{unit} in {target} is {amount * factor}, not {match[4]}")
+        raise _Fault(f"{unit}{amount} is {target}{amount * factor}, not {target}{match[4]}")
     return amount * factor, target
 
 
@@ -265,14 +267,12 @@ def _mistake(facts: Sequence[tuple[str, int, str]], unit: str, asked: str) -> st
     """Say why facts and question make no problem; None where they do."""
     if unit == asked:
         return f"{unit} is asked in {unit}, it takes another unit"
-    if "in" in (unit, asked, *(name for source, _, target in facts for name in (source, target))):
-        return "no unit may be called 'in'"
     seen: set[tuple[str, str]] = set()
     for source, factor, target in facts:
         if source == target:
-            return f"'{source} = {factor}{target}' says nothing, it takes two units"
+            return f"'{source} = {target}{factor}' says nothing, it takes two units"
         if factor < 2:
-            return f"'{source} = {factor}{target}' has a factor under 2"
+            return f"'{source} = {target}{factor}' has a factor under 2"
         if (source, target) in seen:
             return f"there are two facts about {target} in one {source}"
         seen.add((source, target))
@@ -287,7 +287,7 @@ def _contradiction(facts: Sequence[tuple[str, int, str]]) -> str | None:
         other = group.setdefault(target, {target: Fraction(1)})
         if one is other:
             if one[source] != factor * one[target]:
-                return f"'{source} = {factor}{target}' contradicts the facts before it"
+                return f"'{source} = {target}{factor}' contradicts the facts before it"
             continue
         scale = one[source] / (factor * other[target])
         for name, size in other.items():
@@ -297,11 +297,11 @@ def _contradiction(facts: Sequence[tuple[str, int, str]]) -> str | None:
 
 
 def _problem(facts: Sequence[tuple[str, int, str]], amount: int, unit: str, asked: str) -> Problem:
-    listed = ", ".join(f"{source} = {factor}{target}" for source, factor, target in facts)
-    id_ = "-".join(f"{source}{factor}{target}" for source, factor, target in facts)
+    listed = ", ".join(f"{source} = {target}{factor}" for source, factor, target in facts)
+    id_ = "-".join(f"{source}-{target}{factor}" for source, factor, target in facts)
     return Problem(
-        id=f"{id_}-{amount}{unit}-in-{asked}",
-        text=f"{listed}: {amount}{unit} in {asked}",
+        id=f"{id_}-{unit}{amount}-to-{asked}",
+        text=f"{listed}: {unit}{amount} = {asked}?",
         data={"facts": tuple(facts), "amount": amount, "unit": unit, "asked": asked},
     )
 
