@@ -55,24 +55,27 @@ class UnitsConfig(ProceduralConfig):
     """Convert an amount into another unit, one known conversion after the other."""
 
     PRESETS: ClassVar = {
-        "easy": {"conversions": 2, "facts": 5, "max_luck": 0.6},
+        "easy": {"conversions": 2, "units": 3, "max_luck": 0.6},
         "medium": {},
-        "hard": {"conversions": 4, "facts": 10, "max_luck": 0.1},
+        "hard": {"conversions": 4, "units": 6, "max_luck": 0.1, "max_factor": 4, "max_amount": 2},
     }
 
     conversions: Annotated[int, Field(ge=1, le=8)] = 3
     """How many conversions the shortest way to the asked unit takes."""
 
-    facts: Annotated[int, Field(ge=1, le=24)] = 8
-    """How many conversions are known, those that lead elsewhere included."""
+    units: Annotated[int, Field(ge=1, le=9)] = 5
+    """Of how many units it is known what they are in others, those that lead elsewhere included."""
+
+    choices: Annotated[int, Field(ge=1, le=3)] = 2
+    """In how many others each of them is known."""
 
     max_luck: Annotated[float, Field(gt=0, le=1)] = 0.3
     """At most so probable it is that conversions taken at random arrive at the asked unit."""
 
-    max_amount: Positive = 4
+    max_amount: Positive = 3
     """Amounts to be converted are drawn from 1 to this."""
 
-    max_factor: Annotated[int, Field(ge=2)] = 4
+    max_factor: Annotated[int, Field(ge=2)] = 5
     """Factors are drawn from 2 to this."""
 
     max_result: Annotated[int, Field(ge=2)] = 99
@@ -83,25 +86,25 @@ class EquationConfig(ProceduralConfig):
     """Solve a linear equation in one unknown, one operation a line, in the fewest lines possible."""
 
     PRESETS: ClassVar = {
-        "easy": {"numbers": 3, "max_coefficient": 2},
+        "easy": {"lines": 2, "both_sides": False, "max_number": 12},
         "medium": {},
-        "hard": {"numbers": 5, "x_terms": 3},
+        "hard": {"lines": 4},
     }
 
-    numbers: Annotated[int, Field(ge=2, le=6)] = 4
-    """How many terms without x an equation has, both sides together."""
+    lines: Annotated[int, Field(ge=2, le=6)] = 3
+    """How many lines the shortest solution takes; no more are allowed."""
 
-    x_terms: Annotated[int, Field(ge=1, le=3)] = 2
-    """How many terms with x an equation has, both sides together."""
+    both_sides: bool = True
+    """Whether x stands on both sides."""
 
-    saved_lines: Annotated[int, Field(ge=0, le=3)] = 1
-    """At least so many lines are saved by terms that cancel as a group."""
+    at_once: Annotated[int, Field(ge=1, le=9)] = 3
+    """How much can be taken off both sides, or put on, in one line."""
 
-    max_number: Annotated[int, Field(ge=2)] = 12
-    """Terms without x are drawn from 1 to this."""
+    max_number: Positive = 24
+    """The number beside x is drawn from 1 to this."""
 
-    max_coefficient: Annotated[int, Field(ge=2)] = 3
-    """The numbers before x are drawn from 1 to this."""
+    max_coefficient: Annotated[int, Field(ge=2)] = 8
+    """The numbers before x are drawn from 1 to this; on the left of two, as much more than on the right."""
 
-    max_solution: Positive = 9
+    max_solution: Positive = 12
     """Solutions are drawn from 1 to this."""

@@ -1,14 +1,15 @@
 """Units: convert an amount from one unit into another, one known conversion after the other.
 
-    a = c3, d = b2, a = d2, c = e4, b = f3, d = g4: a4 = f?
+    a = c3 = d2, b = f3 = h2, c = e4 = g2, d = b2 = g3: a4 = f?
     a4 = d8
     d8 = b16
     b16 = f48
 
-The unit stands before its number, as with money. A fact `a = c3` says that one a is three c. It is used from left to
-right only: amounts stay whole, and what has been converted into the wrong unit never comes back. Each unit offers several conversions and most lead to units from which
-the asked one is out of reach, so a wrong solution is usually right line by line: it took a wrong turn. The facts never
-contradict each other, so all ways that arrive have the same answer.
+The unit stands before its number, as with money: `a = c3 = d2` says that one a is three c, and also two d. Such a fact
+is used from left to right only: amounts stay whole, and what has been converted into the wrong unit never comes back. Each unit offers
+several conversions and most lead to units from which the asked one is out of reach, so a wrong solution is usually
+right line by line: it took a wrong turn. The facts never contradict each other, so all ways that arrive have the same
+answer.
 
 Units and not family relations, because there the whole work is looking up: a relation is the composition of its links,
 and nobody can take a wrong turn by a true statement. Here a true statement can lead astray, and a result can be wrong.
@@ -32,9 +33,10 @@ from trellis_reasoning.config import UnitsConfig
 _AMOUNT = "(0|[1-9][0-9]{0,39})"
 _UNIT = "([A-Za-z]{1,12})"
 _LINE = re.compile(rf"{_UNIT}{_AMOUNT} = {_UNIT}{_AMOUNT}")
-_FACT = re.compile(rf"\s*{_UNIT}\s*=\s*{_UNIT}\s*([0-9]{{1,12}})\s*")
+_FACT = re.compile(rf"\s*{_UNIT}((?:\s*=\s*{_UNIT}\s*[0-9]{{1,12}})+)\s*")
+_VALUE = re.compile(rf"{_UNIT}\s*([0-9]+)")
 _QUESTION = re.compile(rf"\s*{_UNIT}\s*([0-9]{{1,12}})\s*=\s*{_UNIT}\s*\?\s*")
-_EXAMPLE = "h = min60, min = s60, h = q4: h2 = s?"
+_EXAMPLE = "h = min60 = q4, min = s60: h2 = s?"
 
 
 class Given(NamedTuple):
@@ -73,34 +75,44 @@ class Units(ProceduralTask):
         """
         c = self.config
         amount = random.randint(1, c.max_amount)
-        way = [1]
+        asked = 1
+        facts: dict[int, list[int]] = {}
         for _ in range(c.conversions):
-            way.append(way[-1] * random.randint(2, c.max_factor))
-        pairs = {(way[i], way[i + 1]): None for i in range(c.conversions)}
-        sizes = list(way[:-1])
-        for _ in range(20 * c.facts):
-            if len(pairs) == c.facts:
+            facts[asked] = [asked * random.randint(2, c.max_factor)]
+            (asked,) = facts[asked]
+        for _ in range(20 * c.units * c.choices):
+            open_ = [unit for unit, targets in facts.items() if len(targets) < c.choices]
+            if not open_:
                 break
-            source = random.choice(sizes)
+            source = random.choice(open_)
             target = source * random.randint(2, c.max_factor)
-            if (source, target) not in pairs and amount * target <= c.max_result and len(set(sizes) | {target}) < 26:
-                pairs[source, target] = None
-                if target not in sizes and target != way[-1]:
-                    sizes.append(target)
-        names = ascii_lowercase[: max(12, len(sizes) + 1)]
-        units = dict(zip([*sizes, way[-1]], random.sample(names, len(sizes) + 1), strict=True))
-        order = list(pairs)
-        random.shuffle(order)
-        facts = [(units[source], target // source, units[target]) for source, target in order]
-        key = f"{amount} {sorted(pairs)} {way[-1]}"
-        return key, _problem(facts, amount, units[1], units[way[-1]])
+            if target not in facts[source] and amount * target <= c.max_result:
+                facts[source].append(target)
+                if len(facts) < c.units and target != asked:
+                    facts.setdefault(target, [])
+        # Units with facts come first in the alphabet and are in its order, as in a table that is made to be looked up.
+        sinks = sorted({target for targets in facts.values() for target in targets} - facts.keys())
+        letters = list(ascii_lowercase[: len(facts)]), list(ascii_lowercase[len(facts) :][: max(len(sinks), c.units)])
+        names = {
+            unit: name
+            for units, some in zip((facts, sinks), letters, strict=True)
+            for unit, name in zip(units, random.sample(some, len(units)), strict=True)
+        }
+        listed = [
+            (names[source], target // source, names[target])
+            for source in sorted(facts, key=names.__getitem__)
+            for target in random.sample(facts[source], len(facts[source]))
+        ]
+        pairs = sorted((source, target) for source, targets in facts.items() for target in targets)
+        key = f"{amount} {pairs} {asked}"
+        return key, _problem(listed, amount, names[1], names[asked])
 
     def accepts(self, problem: Problem) -> bool:
         """Say whether it is as large, as far, and as hard to solve by chance, as the config says."""
         c = self.config
         given = _given(problem)
         return (
-            sum(map(len, given.facts.values())) == c.facts
+            [len(targets) for targets in given.facts.values()] == [c.choices] * c.units
             and given.amount * _factor(given, given.unit) <= c.max_result
             and fewest_conversions(given, given.unit) == c.conversions
             and luck(given, given.unit) <= c.max_luck
@@ -188,9 +200,9 @@ class Units(ProceduralTask):
         facts: list[tuple[str, int, str]] = []
         for part in before.split(","):
             if not (match := _FACT.fullmatch(part)):
-                reason = f"{part.strip()[:60]!r} is no fact: it takes one unit, '=', another unit and a number"
+                reason = f"{part.strip()[:60]!r} is no fact: it takes one unit, '=', another unit and how many of them that is"
                 raise ProblemSyntaxError(text, reason=reason, expected=_EXAMPLE)
-            facts.append((match[1], int(match[3]), match[2]))
+            facts += [(match[1], int(factor), target) for target, factor in _VALUE.findall(match[2])]
         unit, amount, asked = question[1], int(question[2]), question[3]
         if reason := _mistake(facts, unit, asked):
             raise ProblemSyntaxError(text, reason=reason, expected=_EXAMPLE)
@@ -297,11 +309,13 @@ def _contradiction(facts: Sequence[tuple[str, int, str]]) -> str | None:
 
 
 def _problem(facts: Sequence[tuple[str, int, str]], amount: int, unit: str, asked: str) -> Problem:
-    listed = ", ".join(f"{source} = {target}{factor}" for source, factor, target in facts)
+    rows: dict[str, str] = {}
+    for source, factor, target in facts:
+        rows[source] = f"{rows.get(source, source)} = {target}{factor}"
     id_ = "-".join(f"{source}-{target}{factor}" for source, factor, target in facts)
     return Problem(
         id=f"{id_}-{unit}{amount}-to-{asked}",
-        text=f"{listed}: {unit}{amount} = {asked}?",
+        text=f"{', '.join(rows.values())}: {unit}{amount} = {asked}?",
         data={"facts": tuple(facts), "amount": amount, "unit": unit, "asked": asked},
     )
 
