@@ -13,6 +13,8 @@ CONFIGS: dict[str, dict[str, object]] = {
     "grpo/grpo": {"steps": 3},
     "reasoning/arithmetic": FEW_PROBLEMS,
     "reasoning/countdown": FEW_PROBLEMS,
+    "reasoning/equation": FEW_PROBLEMS,
+    "reasoning/units": FEW_PROBLEMS,
     "sft/sft": {"steps": 3},
     "transformers/transformers": {
         "init": {"model_type": "gpt2", "n_layer": 1, "n_embd": 32, "n_head": 2, "n_positions": 256}

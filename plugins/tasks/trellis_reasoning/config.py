@@ -106,5 +106,11 @@ class EquationConfig(ProceduralConfig):
     max_coefficient: Annotated[int, Field(ge=2)] = 8
     """The numbers before x are drawn from 1 to this; on the left of two, as much more than on the right."""
 
-    max_solution: Positive = 12
+    max_solution: Positive = 40
     """Solutions are drawn from 1 to this."""
+
+    max_total: Positive = 99
+    """The number on the right is at most this."""
+
+    saved_lines: Annotated[int, Field(ge=0, le=3)] = 1
+    """At least so many lines more it takes to take off all there is and then divide."""

@@ -33,7 +33,7 @@ MAX_LINES = 8
 
 _LINE = re.compile(r"([-+/](?:[0-9]{1,9}x?|x)): ([0-9x+= ]{1,99})")
 _ANSWER = re.compile(r"[^:\n]+: (?:x = (?P<right>[1-9][0-9]{0,39})|(?P<left>[1-9][0-9]{0,39}) = x)")
-_PROBLEM = re.compile(r"([^=]+)=([^=]+?)(?:\bin\s+([0-9]{1,4})\s*(?:lines?\s*)?)?")
+_PROBLEM = re.compile(r"([^=]*)=([^=]*?)(?:\bin\s+([0-9]{1,4})\s*(?:lines?\s*)?)?")
 _SIDE = re.compile(r"\s*(?:([0-9]{0,4})\s*(x)\s*)?(?:(?(2)\+)\s*([0-9]{1,4})\s*)?")
 _EXAMPLE = "4x + 7 = 27 in 3"
 
@@ -88,8 +88,13 @@ class Equation(ProceduralTask):
 
     def accepts(self, problem: Problem) -> bool:
         """Say whether it takes all its lines, and taking off all there is before dividing takes more."""
+        c = self.config
         equation, lines = _given(problem)
-        return self.at_leisure(equation) > lines and self.fewest_lines(equation) == lines
+        return (
+            equation.d <= c.max_total
+            and self.at_leisure(equation) >= lines + c.saved_lines
+            and self.fewest_lines(equation) == lines
+        )
 
     def at_leisure(self, equation: Sides) -> int:
         """Return how many lines it takes to take off all there is, and then to divide."""

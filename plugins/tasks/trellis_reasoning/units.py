@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from itertools import chain
 from random import Random
 from string import ascii_lowercase
 from typing import NamedTuple, cast
@@ -195,7 +196,9 @@ class Units(ProceduralTask):
         before, colon, after = text.partition(":")
         question = _QUESTION.fullmatch(after)
         if not colon or not question:
-            reason = "after the facts and a ':' must stand the question, a unit with its amount, '=', another unit and '?'"
+            reason = (
+                "after the facts and a ':' must stand the question, a unit with its amount, '=', another unit and '?'"
+            )
             raise ProblemSyntaxError(text, reason=reason, expected=_EXAMPLE)
         facts: list[tuple[str, int, str]] = []
         for part in before.split(","):
@@ -309,14 +312,16 @@ def _contradiction(facts: Sequence[tuple[str, int, str]]) -> str | None:
 
 
 def _problem(facts: Sequence[tuple[str, int, str]], amount: int, unit: str, asked: str) -> Problem:
-    rows: dict[str, str] = {}
-    for source, factor, target in facts:
-        rows[source] = f"{rows.get(source, source)} = {target}{factor}"
-    id_ = "-".join(f"{source}-{target}{factor}" for source, factor, target in facts)
+    rows: dict[str, list[tuple[str, int, str]]] = {}
+    for fact in facts:
+        rows.setdefault(fact[0], []).append(fact)
+    listed = ", ".join(
+        source + "".join(f" = {target}{factor}" for _, factor, target in row) for source, row in rows.items()
+    )
     return Problem(
-        id=f"{id_}-{unit}{amount}-to-{asked}",
-        text=f"{', '.join(rows.values())}: {unit}{amount} = {asked}?",
-        data={"facts": tuple(facts), "amount": amount, "unit": unit, "asked": asked},
+        id=f"{listed}: {unit}{amount}-{asked}".translate(str.maketrans("=", "-", " ")),
+        text=f"{listed}: {unit}{amount} = {asked}?",
+        data={"facts": tuple(chain(*rows.values())), "amount": amount, "unit": unit, "asked": asked},
     )
 
 

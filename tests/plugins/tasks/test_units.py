@@ -15,7 +15,7 @@ SPLITS = ("train", "validation", "test")
 SMALL = {"train_size": 60, "validation_size": 20, "test_size": 30}
 CONFIGS = [UnitsConfig(difficulty=difficulty, **SMALL) for difficulty in ("easy", "medium", "hard")]
 TASK = Units(CONFIGS[1])
-PROBLEM = "a = c3, d = b2, a = d2, c = e4, b = f3, d = g4: a4 = f?"
+PROBLEM = "a = c3 = d2, b = f3, c = e4, d = b2 = g4: a4 = f?"
 SOLVED = "a4 = d8\nd8 = b16\nb16 = f48"
 
 
@@ -64,7 +64,7 @@ def test_problems_are_as_the_config_says(config):
     for problem in task.problems("test"):
         arriving = [lines for lines, arrives in walks(problem) if arrives]
         assert min(map(len, arriving)) == config.conversions
-        assert len(problem.data["facts"]) == config.facts
+        assert len(problem.data["facts"]) == config.units * config.choices
         numbers = [int(line.split(" = ")[1][1:]) for lines, _ in walks(problem) for line in lines]
         assert max(numbers) <= config.max_result
         assert 1 <= problem.data["amount"] <= config.max_amount
@@ -78,7 +78,7 @@ def test_most_problems_have_wrong_turns_that_are_right_line_by_line():
 
 def test_all_ways_have_the_same_answer():
     ways = 0
-    for problem in Units(UnitsConfig(facts=12, max_luck=0.9, **SMALL)).problems("train"):
+    for problem in Units(UnitsConfig(choices=3, max_luck=0.9, **SMALL)).problems("train"):
         answers = {lines[-1].split(" = ")[1] for lines, arrives in walks(problem) if arrives}
         ways += sum(arrives for _, arrives in walks(problem))
         assert len(answers) == 1
@@ -86,7 +86,7 @@ def test_all_ways_have_the_same_answer():
 
 
 def test_a_problem_may_have_several_traces_and_one_canonical_one():
-    sizes = SMALL | {"facts": 12, "max_luck": 0.9}
+    sizes = SMALL | {"choices": 3, "max_luck": 0.9}
     varied = Units(UnitsConfig(traces_per_problem=3, **sizes)).traces("train")
     canonical = Units(UnitsConfig(traces_per_problem=3, style="canonical", **sizes)).traces("train")
     assert len(canonical) == SMALL["train_size"] < len(varied)
@@ -174,7 +174,9 @@ def test_legal_steps_are_every_conversion_and_none_after_a_fault_or_the_end():
 
 
 LINES = st.lists(
-    st.sampled_from(["a4 = d8\n", "d8 = b16\n", "b16 = f48", "a4 = c12\n", "b" + "9" * 5000 + " = f3", "a٤ = d٨", "\r", "="]),
+    st.sampled_from(
+        ["a4 = d8\n", "d8 = b16\n", "b16 = f48", "a4 = c12\n", "b" + "9" * 5000 + " = f3", "a٤ = d٨", "\r", "="]
+    ),
     max_size=5,
 ).map("".join)
 
@@ -203,11 +205,13 @@ def test_a_text_without_a_last_line_has_no_answer(text):
     assert TASK.answer(written(text)) is None
 
 
-@pytest.mark.parametrize("text", ["h = min60, min = s60: h2 = s?", " h=min 060 ,min = s60:h 2 = s ? "])
+@pytest.mark.parametrize("text", ["h = min60 = q4, min = s60: h2 = s?", " h=min 060 ,min = s60, h = q4:h 2 = s ? "])
 def test_problems_are_read_as_people_write_them(text):
     problem = TASK.parse(text)
-    assert problem.text == "h = min60, min = s60: h2 = s?"
-    assert problem.data == {"facts": (("h", 60, "min"), ("min", 60, "s")), "amount": 2, "unit": "h", "asked": "s"}
+    assert problem.text == "h = min60 = q4, min = s60: h2 = s?"
+    assert problem.data["facts"] == (("h", 60, "min"), ("h", 4, "q"), ("min", 60, "s"))
+    assert (problem.data["unit"], problem.data["amount"], problem.data["asked"]) == ("h", 2, "s")
+    assert TASK.parse(problem.text) == problem
 
 
 @pytest.mark.parametrize(
