@@ -1,8 +1,8 @@
 """What can be set of each reasoning task."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trellis.procedural import Positive, ProceduralConfig
 
@@ -63,7 +63,7 @@ class UnitsConfig(ProceduralConfig):
     conversions: Annotated[int, Field(ge=1, le=8)] = 3
     """How many conversions the shortest way to the asked unit takes."""
 
-    units: Annotated[int, Field(ge=1, le=9)] = 5
+    units: Annotated[int, Field(ge=1, le=8)] = 5
     """Of how many units it is known what they are in others, those that lead elsewhere included."""
 
     choices: Annotated[int, Field(ge=1, le=3)] = 2
@@ -80,6 +80,16 @@ class UnitsConfig(ProceduralConfig):
 
     max_result: Annotated[int, Field(ge=2)] = 99
     """No conversion that the facts allow gives more than this."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.conversions > self.units:
+            raise ValueError(f"{self.conversions} conversions lead through as many units: set units to that or more")
+        if self.choices > self.max_factor - 1:
+            raise ValueError(
+                f"{self.choices} choices take as many factors: set max_factor to {self.choices + 1} or more"
+            )
+        return self
 
 
 class EquationConfig(ProceduralConfig):

@@ -6,10 +6,11 @@
     b16 = f48
 
 The unit stands before its number, as with money: `a = c3 = d2` says that one a is three c, and also two d. Such a fact
-is used from left to right only: amounts stay whole, and what has been converted into the wrong unit never comes back. Each unit offers
-several conversions and most lead to units from which the asked one is out of reach, so a wrong solution is usually
-right line by line: it took a wrong turn. The facts never contradict each other, so all ways that arrive have the same
-answer.
+is used from left to right only: amounts stay whole, and what has been converted into the wrong unit never comes back.
+Each unit offers several conversions and most lead to units from which the asked one is out of reach, so a wrong solution
+may be right line by line: it took a wrong turn. The facts never contradict each other, so all ways that arrive have the
+same answer. They stand as in a table that is made to be looked up: in the order of the alphabet, and the units that
+lead nowhere have its later letters.
 
 Units and not family relations, because there the whole work is looking up: a relation is the composition of its links,
 and nobody can take a wrong turn by a true statement. Here a true statement can lead astray, and a result can be wrong.
@@ -196,19 +197,17 @@ class Units(ProceduralTask):
         before, colon, after = text.partition(":")
         question = _QUESTION.fullmatch(after)
         if not colon or not question:
-            reason = (
-                "after the facts and a ':' must stand the question, a unit with its amount, '=', another unit and '?'"
-            )
+            reason = "after the facts and a ':' must stand the question: an amount of one unit, '=', another unit, '?'"
             raise ProblemSyntaxError(text, reason=reason, expected=_EXAMPLE)
         facts: list[tuple[str, int, str]] = []
         for part in before.split(","):
             if not (match := _FACT.fullmatch(part)):
-                reason = f"{part.strip()[:60]!r} is no fact: it takes one unit, '=', another unit and how many of them that is"
+                reason = f"{part.strip()[:60]!r} is no fact: it takes a unit, '=', another unit and a number"
                 raise ProblemSyntaxError(text, reason=reason, expected=_EXAMPLE)
             facts += [(match[1], int(factor), target) for target, factor in _VALUE.findall(match[2])]
         unit, amount, asked = question[1], int(question[2]), question[3]
-        if reason := _mistake(facts, unit, asked):
-            raise ProblemSyntaxError(text, reason=reason, expected=_EXAMPLE)
+        if mistake := _mistake(facts, unit, asked):
+            raise ProblemSyntaxError(text, reason=mistake, expected=_EXAMPLE)
         return _problem(facts, amount, unit, asked)
 
     def _step(self, given: Given, amount: int, unit: str, target: str) -> str:

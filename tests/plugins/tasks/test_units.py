@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from trellis import Step, Trajectory
 from trellis.errors import ProblemSyntaxError
@@ -240,3 +241,17 @@ def test_what_is_no_problem_is_refused_with_the_reason(text, reason):
 
 def test_facts_that_agree_by_another_way_are_read():
     assert TASK.parse("a = c6, b = c2, x = y2, y = b3, x = a2: a4 = c?").data["asked"] == "c"
+
+
+@pytest.mark.parametrize(
+    ("values", "mend"), [({"conversions": 6}, "set units to that or more"), ({"max_factor": 2}, "set max_factor to 3")]
+)
+def test_what_cannot_be_had_together_is_refused(values, mend):
+    with pytest.raises(ValidationError, match=mend):
+        UnitsConfig(**values)
+
+
+def test_the_largest_problems_have_names_for_all_units():
+    sizes = {"units": 8, "choices": 3, "max_factor": 9, "max_result": 10**9, "max_luck": 1.0}
+    for problem in Units(UnitsConfig(**sizes, **SMALL)).problems("train"):
+        assert len(problem.data["facts"]) == 24
