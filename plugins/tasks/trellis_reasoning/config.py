@@ -55,27 +55,24 @@ class UnitsConfig(ProceduralConfig):
     """Convert an amount into another unit, one known conversion after the other."""
 
     PRESETS: ClassVar = {
-        "easy": {"conversions": 2, "units": 3, "max_luck": 0.6},
+        "easy": {"conversions": 2, "units": 3},
         "medium": {},
-        "hard": {"conversions": 4, "units": 6, "max_luck": 0.1, "max_factor": 4, "max_amount": 2},
+        "hard": {"conversions": 4, "units": 6, "max_amount": 1},
     }
 
     conversions: Annotated[int, Field(ge=1, le=8)] = 3
-    """How many conversions the shortest way to the asked unit takes."""
+    """How many conversions lead to the asked unit."""
 
     units: Annotated[int, Field(ge=1, le=8)] = 5
     """Of how many units it is known what they are in others, those that lead elsewhere included."""
 
     choices: Annotated[int, Field(ge=1, le=3)] = 2
-    """In how many others each of them is known."""
-
-    max_luck: Annotated[float, Field(gt=0, le=1)] = 0.3
-    """At most so probable it is that conversions taken at random arrive at the asked unit."""
+    """In how many others each of them is known; a right turn is so improbable by chance."""
 
     max_amount: Positive = 3
     """Amounts to be converted are drawn from 1 to this."""
 
-    max_factor: Annotated[int, Field(ge=2)] = 5
+    max_factor: Annotated[int, Field(ge=2)] = 4
     """Factors are drawn from 2 to this."""
 
     max_result: Annotated[int, Field(ge=2)] = 99
@@ -86,9 +83,7 @@ class UnitsConfig(ProceduralConfig):
         if self.conversions > self.units:
             raise ValueError(f"{self.conversions} conversions lead through as many units: set units to that or more")
         if self.choices > self.max_factor - 1:
-            raise ValueError(
-                f"{self.choices} choices take as many factors: set max_factor to {self.choices + 1} or more"
-            )
+            raise ValueError(f"{self.choices} choices take as many factors: set max_factor to {self.choices + 1} or more")
         return self
 
 

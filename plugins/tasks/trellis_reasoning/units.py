@@ -1,9 +1,9 @@
 """Units: convert an amount from one unit into another, one known conversion after the other.
 
-    a = c3 = d2, b = f3 = h2, c = e4 = g2, d = b2 = g3: a4 = f?
-    a4 = d8
-    d8 = b16
-    b16 = f48
+    a = c3 = d2, b = f3 = h2, c = e4 = g2, d = b2 = i3: a4 -> f?
+    a4 -> d8
+    d8 -> b16
+    b16 -> f48
 
 The unit stands before its number, as with money: `a = c3 = d2` says that one a is three c, and also two d. Such a fact
 is used from left to right only: amounts stay whole, and what has been converted into the wrong unit never comes back.
@@ -21,7 +21,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, count, islice
 from random import Random
 from string import ascii_lowercase
 from typing import NamedTuple, cast
@@ -34,11 +34,11 @@ from trellis_reasoning.config import UnitsConfig
 # At most 40 digits: Python refuses to read endless ones, and a verifier must not raise.
 _AMOUNT = "(0|[1-9][0-9]{0,39})"
 _UNIT = "([A-Za-z]{1,12})"
-_LINE = re.compile(rf"{_UNIT}{_AMOUNT} = {_UNIT}{_AMOUNT}")
+_LINE = re.compile(rf"{_UNIT}{_AMOUNT} -> {_UNIT}{_AMOUNT}")
 _FACT = re.compile(rf"\s*{_UNIT}((?:\s*=\s*{_UNIT}\s*[0-9]{{1,12}})+)\s*")
 _VALUE = re.compile(rf"{_UNIT}\s*([0-9]+)")
-_QUESTION = re.compile(rf"\s*{_UNIT}\s*([0-9]{{1,12}})\s*=\s*{_UNIT}\s*\?\s*")
-_EXAMPLE = "h = min60 = q4, min = s60: h2 = s?"
+_QUESTION = re.compile(rf"\s*{_UNIT}\s*([0-9]{{1,12}})\s*->\s*{_UNIT}\s*\?\s*")
+_EXAMPLE = "h = min60 = q4, min = s60: h2 -> s?"
 
 
 class Given(NamedTuple):
@@ -70,55 +70,48 @@ class Units(ProceduralTask):
         self.config = config
 
     def draw(self, random: Random) -> tuple[str, Problem]:
-        """Draw a way from one unit to another, and facts that lead elsewhere.
+        """Draw a tree of conversions with the asked unit as deep in it as the config says, then the names.
 
-        A unit is known by how many of it the starting unit is, so that facts cannot contradict each other. The names
-        come last: the key is what remains without them.
+        No unit is reached in two ways, and the conversions of one unit have different factors. So the key, a walk
+        through the tree in the order of the factors, is the same whatever the names are.
         """
-        c = self.config
-        amount = random.randint(1, c.max_amount)
-        asked = 1
-        facts: dict[int, list[int]] = {}
-        for _ in range(c.conversions):
-            facts[asked] = [asked * random.randint(2, c.max_factor)]
-            (asked,) = facts[asked]
-        for _ in range(20 * c.units * c.choices):
-            open_ = [unit for unit, targets in facts.items() if len(targets) < c.choices]
-            if not open_:
-                break
-            source = random.choice(open_)
-            target = source * random.randint(2, c.max_factor)
-            if target not in facts[source] and amount * target <= c.max_result:
-                facts[source].append(target)
-                if len(facts) < c.units and target != asked:
-                    facts.setdefault(target, [])
+        amount = random.randint(1, self.config.max_amount)
+        tree = self._tree(random)
         # Units with facts come first in the alphabet and are in its order, as in a table that is made to be looked up.
-        sinks = sorted({target for targets in facts.values() for target in targets} - facts.keys())
-        letters = list(ascii_lowercase[: len(facts)]), list(ascii_lowercase[len(facts) :][: max(len(sinks), c.units)])
+        leaves = [target for targets in tree.values() for target in targets if target not in tree]
+        letters = ascii_lowercase[: len(tree)], ascii_lowercase[len(tree) : len(tree) + len(leaves)]
         names = {
             unit: name
-            for units, some in zip((facts, sinks), letters, strict=True)
-            for unit, name in zip(units, random.sample(some, len(units)), strict=True)
+            for units, some in zip((tree, leaves), letters, strict=True)
+            for unit, name in zip(units, random.sample(some, len(some)), strict=True)
         }
-        listed = [
-            (names[source], target // source, names[target])
-            for source in sorted(facts, key=names.__getitem__)
-            for target in random.sample(facts[source], len(facts[source]))
+        facts = [
+            (names[source], tree[source][target], names[target])
+            for source in sorted(tree, key=names.__getitem__)
+            for target in random.sample(list(tree[source]), len(tree[source]))
         ]
-        pairs = sorted((source, target) for source, targets in facts.items() for target in targets)
-        key = f"{amount} {pairs} {asked}"
-        return key, _problem(listed, amount, names[1], names[asked])
+        asked = self.config.conversions
+        return f"{amount}{_walk(tree, 0, asked)}", _problem(facts, amount, names[0], names[asked])
+
+    def _tree(self, random: Random) -> dict[int, dict[int, int]]:
+        """Draw what each of some units is in others: by unit, the factor of each; 0, 1, 2 … lead to the asked one."""
+        c = self.config
+        tree: dict[int, dict[int, int]] = {}
+        fresh = count(c.conversions + 1)
+        leaves: list[int] = []
+        while len(tree) < c.units:
+            on_way = len(tree) < c.conversions
+            source = len(tree) if on_way else leaves.pop(random.randrange(len(leaves)))
+            targets = [len(tree) + 1] * on_way
+            targets += islice(fresh, c.choices - len(targets))
+            tree[source] = dict(zip(targets, random.sample(range(2, c.max_factor + 1), c.choices), strict=True))
+            leaves += targets[on_way:]
+        return tree
 
     def accepts(self, problem: Problem) -> bool:
-        """Say whether it is as large, as far, and as hard to solve by chance, as the config says."""
-        c = self.config
+        """Say whether no conversion gives more than the config says."""
         given = _given(problem)
-        return (
-            [len(targets) for targets in given.facts.values()] == [c.choices] * c.units
-            and given.amount * _factor(given, given.unit) <= c.max_result
-            and fewest_conversions(given, given.unit) == c.conversions
-            and luck(given, given.unit) <= c.max_luck
-        )
+        return given.amount * _largest(given, given.unit) <= self.config.max_result
 
     def solution(self, problem: Problem, random: Random | None) -> list[str]:
         """Take a random conversion among those from which the asked unit is in reach; the first of the shortest way."""
@@ -189,7 +182,7 @@ class Units(ProceduralTask):
         return f"{match[3]}{match[4]}" if match else None
 
     def parse(self, text: str) -> Problem:
-        """Read a problem like `h = min60, min = s60: h2 = s?`: real units are fine, and so are problems without a way.
+        """Read a problem like `h = min60, min = s60: h2 -> s?`: real units are fine, and so are problems without a way.
 
         Raises:
             ProblemSyntaxError: The text is no such problem, or its facts contradict each other.
@@ -197,7 +190,7 @@ class Units(ProceduralTask):
         before, colon, after = text.partition(":")
         question = _QUESTION.fullmatch(after)
         if not colon or not question:
-            reason = "after the facts and a ':' must stand the question: an amount of one unit, '=', another unit, '?'"
+            reason = "after the facts and a ':' must stand the question: an amount of one unit, '->', another unit, '?'"
             raise ProblemSyntaxError(text, reason=reason, expected=_EXAMPLE)
         facts: list[tuple[str, int, str]] = []
         for part in before.split(","):
@@ -212,7 +205,7 @@ class Units(ProceduralTask):
 
     def _step(self, given: Given, amount: int, unit: str, target: str) -> str:
         end = "" if target == given.asked else self.separator
-        return f"{unit}{amount} = {target}{amount * given.facts[unit][target]}{end}"
+        return f"{unit}{amount} -> {target}{amount * given.facts[unit][target]}{end}"
 
     def _replay(self, given: Given, text: str) -> tuple[int, str]:
         """Return the amount and unit after the lines of a text; raise `_Fault` at the first that is wrong."""
@@ -241,24 +234,21 @@ def fewest_conversions(given: Given, unit: str) -> int | None:
     return None
 
 
-def luck(given: Given, unit: str) -> float:
-    """Return the probability that conversions taken at random arrive at the asked unit."""
-    if unit == given.asked:
-        return 1.0
-    targets = given.facts.get(unit, {})
-    return sum(luck(given, target) for target in targets) / len(targets) if targets else 0.0
+def _largest(given: Given, unit: str) -> int:
+    """Return the most that one of a unit can become."""
+    return max((factor * _largest(given, target) for target, factor in given.facts.get(unit, {}).items()), default=1)
 
 
 def _distance(given: Given, unit: str) -> int:
     return cast("int", fewest_conversions(given, unit))
 
 
-def _factor(given: Given, unit: str) -> int:
-    """Return how many of the asked unit one of a unit is; 0 where no conversions lead there."""
-    if unit == given.asked:
-        return 1
-    factors = (factor * _factor(given, target) for target, factor in given.facts.get(unit, {}).items())
-    return next(filter(None, factors), 0)
+def _walk(tree: Mapping[int, Mapping[int, int]], unit: int, asked: int) -> str:
+    """Write down what is below a unit, without any names."""
+    if unit not in tree:
+        return "?" if unit == asked else ""
+    below = sorted((factor, _walk(tree, target, asked)) for target, factor in tree[unit].items())
+    return "(" + " ".join(f"{factor}{walk}" for factor, walk in below) + ")"
 
 
 def _after(given: Given, amount: int, unit: str, line: str) -> tuple[int, str]:
@@ -266,7 +256,7 @@ def _after(given: Given, amount: int, unit: str, line: str) -> tuple[int, str]:
     if unit == given.asked:
         raise _Fault(f"{unit} is the asked unit, nothing may follow it")
     if not (match := _LINE.fullmatch(line)):
-        raise _Fault(f"{line[:60]!r} is not of the form 'a4 = b12'")
+        raise _Fault(f"{line[:60]!r} is not of the form 'a4 -> b12'")
     if (match[1], int(match[2])) != (unit, amount):
         raise _Fault(f"what there is is {unit}{amount}, not {match[1]}{match[2]}")
     target, factor = match[3], given.facts.get(unit, {}).get(match[3])
@@ -319,7 +309,7 @@ def _problem(facts: Sequence[tuple[str, int, str]], amount: int, unit: str, aske
     )
     return Problem(
         id=f"{listed}: {unit}{amount}-{asked}".translate(str.maketrans("=", "-", " ")),
-        text=f"{listed}: {unit}{amount} = {asked}?",
+        text=f"{listed}: {unit}{amount} -> {asked}?",
         data={"facts": tuple(chain(*rows.values())), "amount": amount, "unit": unit, "asked": asked},
     )
 
