@@ -55,19 +55,19 @@ class UnitsConfig(ProceduralConfig):
     """Convert an amount into another unit, one known conversion after the other."""
 
     PRESETS: ClassVar = {
-        "easy": {"conversions": 2, "units": 3},
+        "easy": {"units": 3},
         "medium": {},
-        "hard": {"conversions": 4, "units": 6, "max_amount": 1},
+        "hard": {"conversions": 3},
     }
 
-    conversions: Annotated[int, Field(ge=1, le=8)] = 3
+    conversions: Annotated[int, Field(ge=1, le=8)] = 2
     """How many conversions lead to the asked unit."""
 
-    units: Annotated[int, Field(ge=1, le=8)] = 5
+    units: Annotated[int, Field(ge=1, le=8)] = 4
     """Of how many units it is known what they are in others, those that lead elsewhere included."""
 
     choices: Annotated[int, Field(ge=1, le=3)] = 2
-    """In how many others each of them is known; a right turn is so improbable by chance."""
+    """In how many others each of them is known: of so many turns one is right."""
 
     max_amount: Positive = 3
     """Amounts to be converted are drawn from 1 to this."""
@@ -83,7 +83,9 @@ class UnitsConfig(ProceduralConfig):
         if self.conversions > self.units:
             raise ValueError(f"{self.conversions} conversions lead through as many units: set units to that or more")
         if self.choices > self.max_factor - 1:
-            raise ValueError(f"{self.choices} choices take as many factors: set max_factor to {self.choices + 1} or more")
+            raise ValueError(
+                f"{self.choices} choices take as many factors: set max_factor to {self.choices + 1} or more"
+            )
         return self
 
 
@@ -91,9 +93,9 @@ class EquationConfig(ProceduralConfig):
     """Solve a linear equation in one unknown, one operation a line, in the fewest lines possible."""
 
     PRESETS: ClassVar = {
-        "easy": {"lines": 2, "both_sides": False, "max_number": 12},
+        "easy": {"lines": 2, "saved_lines": 0, "max_total": 40},
         "medium": {},
-        "hard": {"lines": 4},
+        "hard": {"lines": 4, "max_number": 16, "max_coefficient": 6, "max_total": 40},
     }
 
     lines: Annotated[int, Field(ge=2, le=6)] = 3
@@ -114,7 +116,7 @@ class EquationConfig(ProceduralConfig):
     max_solution: Positive = 40
     """Solutions are drawn from 1 to this."""
 
-    max_total: Positive = 99
+    max_total: Positive = 60
     """The number on the right is at most this."""
 
     saved_lines: Annotated[int, Field(ge=0, le=3)] = 1

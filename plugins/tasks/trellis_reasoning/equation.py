@@ -260,7 +260,7 @@ def _moves(equation: Sides, at_once: int) -> dict[str, Sides]:
 def _solvable(equation: Sides, lines: int, at_once: int) -> bool:
     if equation.solved:
         return True
-    # What is too much on both sides goes in one line each, or in none by dividing; then only x is left to be divided.
+    # x on both sides, numbers on both sides, and a number before the x that remains take a line each at least.
     a, b, c, d = equation
     if lines < (min(a, c) > 0) + (min(b, d) > 0) + (abs(a - c) > 1):
         return False
