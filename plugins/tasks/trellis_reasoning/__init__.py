@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from trellis import Component, hookimpl
 from trellis_reasoning.config import ArithmeticConfig, CountdownConfig, LogicConfig, PathConfig
+from trellis_reasoning.config import ArithmeticConfig, CountdownConfig, EquationConfig, UnitsConfig
 
 _EXACT = frozenset({"traces", "step-oracle", "parse"})
 
@@ -37,5 +38,16 @@ def trellis_tasks() -> Iterable[Component]:
         "derive a goal from facts by rules, in a limited number of steps",
         LogicConfig,
         "trellis_reasoning.logic:Logic",
+        "units",
+        "convert an amount into another unit, one known conversion after the other",
+        UnitsConfig,
+        "trellis_reasoning.units:Units",
+        capabilities=_EXACT | {"legal-steps"},
+    )
+    yield Component(
+        "equation",
+        "solve a linear equation, one operation a line, without a line to waste",
+        EquationConfig,
+        "trellis_reasoning.equation:Equation",
         capabilities=_EXACT | {"legal-steps"},
     )
