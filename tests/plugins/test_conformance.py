@@ -27,11 +27,11 @@ CONFIGS: dict[str, dict[str, object]] = {
     "prm/monte-carlo": {"completions": 2, "max_tokens": 24},
     "reasoning/arithmetic": FEW_PROBLEMS,
     "reasoning/countdown": FEW_PROBLEMS,
+    "reasoning/equation": FEW_PROBLEMS,
     "reasoning/logic": FEW_PROBLEMS,
     "reasoning/path": FEW_PROBLEMS,
-    "sft/rft": {"rounds": 2, "steps_per_round": 2, "samples_per_problem": 8, "max_tokens": 5},
-    "reasoning/equation": FEW_PROBLEMS,
     "reasoning/units": FEW_PROBLEMS,
+    "sft/rft": {"rounds": 2, "steps_per_round": 2, "samples_per_problem": 8, "max_tokens": 5},
     "sft/sft": {"steps": 3},
     "transformers/transformers": {
         "init": {"model_type": "gpt2", "n_layer": 1, "n_embd": 32, "n_head": 2, "n_positions": 256}

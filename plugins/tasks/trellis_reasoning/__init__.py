@@ -3,8 +3,14 @@
 from collections.abc import Iterable
 
 from trellis import Component, hookimpl
-from trellis_reasoning.config import ArithmeticConfig, CountdownConfig, LogicConfig, PathConfig
-from trellis_reasoning.config import ArithmeticConfig, CountdownConfig, EquationConfig, UnitsConfig
+from trellis_reasoning.config import (
+    ArithmeticConfig,
+    CountdownConfig,
+    EquationConfig,
+    LogicConfig,
+    PathConfig,
+    UnitsConfig,
+)
 
 _EXACT = frozenset({"traces", "step-oracle", "parse"})
 
@@ -38,6 +44,9 @@ def trellis_tasks() -> Iterable[Component]:
         "derive a goal from facts by rules, in a limited number of steps",
         LogicConfig,
         "trellis_reasoning.logic:Logic",
+        capabilities=_EXACT | {"legal-steps"},
+    )
+    yield Component(
         "units",
         "convert an amount into another unit, one known conversion after the other",
         UnitsConfig,

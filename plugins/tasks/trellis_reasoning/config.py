@@ -151,6 +151,8 @@ class LogicConfig(ProceduralConfig):
         if self.steps + self.facts > self.letters + self.dead_ends:
             raise ValueError(f"steps is {self.steps}: letters and dead_ends without facts are too few for so many")
         return self
+
+
 class UnitsConfig(ProceduralConfig):
     """Convert an amount into another unit, one known conversion after the other."""
 
