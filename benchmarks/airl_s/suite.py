@@ -27,6 +27,20 @@ class BenchTask:
 
 
 _LETTERS = tuple(f"{letter}>" for letter in "abcdefghijkl")
+_UNITS = "abcdefghijklm"
+_UNIT_WORDS = (
+    *(f" = {unit}{factor}" for unit in _UNITS for factor in (2, 3, 4)),
+    *(f"{before}{unit}" for before in (", ", ": ") for unit in _UNITS[:6]),
+    *(f" -> {unit}" for unit in _UNITS),
+    "?",
+)
+_EQUATION_WORDS = (
+    *("x + ", "x = ", " = ", "x: ", ": ", "-x: "),
+    *(f"-{count}x: " for count in (2, 3, 4)),
+    *(f"{sign}{count}: " for sign in "+-" for count in (1, 2, 3, 4)),
+    *(f"/{count}: " for count in range(2, 10)),
+    *(f" in {count}" for count in (2, 3, 4)),
+)
 _PROGRAM = (" | ", " -> ", "; ", " lines", "sort", "reverse", "drop first", "drop last", "double")
 
 TASKS: dict[str, BenchTask] = {
@@ -34,6 +48,8 @@ TASKS: dict[str, BenchTask] = {
     "arithmetic": BenchTask("arithmetic", (" + ", " - ", " = ", " ="), numbers=0, max_tokens=40),
     "path": BenchTask("path", (*_LETTERS, " | ", " -> ", " in "), numbers=0, max_tokens=24),
     "logic": BenchTask("logic", (*_LETTERS, " | ", " -> ", " in "), numbers=0, max_tokens=24),
+    "units": BenchTask("units", _UNIT_WORDS, numbers=100, max_tokens=24),
+    "equation": BenchTask("equation", _EQUATION_WORDS, numbers=100, max_tokens=40),
     "list-program": BenchTask(
         "list-program", (*_PROGRAM, "unique", "keep even", "keep odd", "add 1"), numbers=32, max_tokens=16
     ),
