@@ -48,7 +48,11 @@ def _component(component: RegisteredComponent) -> str:
     if fields:
         lines.append("\n| field | default | |\n|---|---|---|\n")
     for name, field in fields.items():
-        default = "required" if field.is_required() else json.dumps(to_jsonable_python(field.get_default()))
+        default = (
+            "required"
+            if field.is_required()
+            else json.dumps(to_jsonable_python(field.get_default(call_default_factory=True)))
+        )
         described = " ".join((field.description or "").split()).replace("|", "\\|")
         lines.append(f"| `{name}` | `{default}` | {described} |\n")
     return "".join(lines)
