@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from suite import BenchTask, Sizes
@@ -26,10 +24,14 @@ from trellis import (
     TrainablePolicy,
     build,
 )
+from trellis.contracts.task import by_problem
 from trellis.records import rollout_from_json, rollout_to_json
 from trellis.run.files import rename_directory
+from trellis.run.sampling import draw_batch, sample_rollouts
 from trellis.search import run_searches
-from trellis.types import Completion, Split, Trajectory
+from trellis.types import Completion, Problem, Split, Trajectory
+
+BatchBy: TypeAlias = Literal["rollout", "problem", "outcome"]
 
 SMALL = {
     "model_type": "gpt2",
@@ -188,21 +190,9 @@ class Cell:
 
         return self.trained("sft", train, start=None)
 
-    def sample(
-        self, policy: TrainablePolicy, problems: Sequence[Any], *, n: int, seed: int, step: int = 0
-    ) -> list[Rollout]:
+    def sample(self, policy: Any, problems: Sequence[Problem], *, n: int, seed: int) -> list[Rollout]:
         """Return n judged rollouts of each problem."""
-        starts = [self.task.start(problem) for problem in problems]
-        requests = [
-            SampleRequest(start, n=n, max_tokens=self.bench.max_tokens, seed=_seed(seed, start.problem.id))
-            for start in starts
-        ]
-        trajectories = [
-            self.task.extend(start, completion)
-            for start, row in zip(starts, policy.sample(requests), strict=True)
-            for completion in row
-        ]
-        return [Rollout(trajectory, self.task.verify(trajectory), step=step) for trajectory in trajectories]
+        return sample_rollouts(policy, self.task, problems, n=n, max_tokens=self.bench.max_tokens, seed=seed)
 
     @cached_property
     def rollouts(self) -> list[Rollout]:
@@ -231,6 +221,7 @@ class Cell:
         rollouts: Sequence[Rollout] | None = None,
         traces: Iterable[Trajectory] | None = None,
         batch: int | None = None,
+        by: BatchBy = "outcome",
         seed: int | None = None,
     ) -> LearnedReward:
         """Return a reward fitted on the SFT policy's rollouts (or others), loaded if it was fitted before.
@@ -241,6 +232,7 @@ class Cell:
             rollouts: What it is fitted on.
             traces: Experts for it; the task's when left out.
             batch: Rollouts per update.
+            by: How a batch is drawn (`trellis.run.sampling.draw_batch`).
             seed: Of the batches; the cell's when left out.
         """
         directory = self.root / "rewards" / name
@@ -254,6 +246,7 @@ class Cell:
                 traces=self.task.traces("train") if traces is None else traces,
                 steps=self.sizes.fit_steps,
                 batch_size=min(batch or self.sizes.fit_batch, len(pool)),
+                by=by,
                 seed=self.seed if seed is None else seed,
             )
             self.keep(directory, reward.save, seconds=time.perf_counter() - started)
@@ -306,20 +299,13 @@ def fit(
     traces: Iterable[Trajectory],
     steps: int,
     batch_size: int,
+    by: BatchBy,
     seed: int,
 ) -> None:
     """Fit a reward anew: `steps` updates on batches drawn from the rollouts, with the traces of their problems."""
-    by_problem: defaultdict[str, list[Trajectory]] = defaultdict(list)
-    for trace in traces:
-        by_problem[trace.problem.id].append(trace)
+    known = by_problem(tuple(traces))
     reward.reset(seed=seed, num_updates=steps)
     for step in range(steps):
-        rng = np.random.default_rng([seed, step])
-        batch = [rollouts[i] for i in rng.choice(len(rollouts), size=batch_size, replace=False)]
+        batch = draw_batch(rollouts, batch_size, by=by, rng=np.random.default_rng([seed, step]))
         ids = dict.fromkeys(rollout.trajectory.problem.id for rollout in batch)
-        reward.update([trace for i in ids for trace in by_problem.get(i, ())], batch)
-
-
-def _seed(*parts: object) -> int:
-    text = "\0".join(map(str, parts))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "little")
+        reward.update([trace for i in ids for trace in known.get(i, ())], batch)

@@ -34,7 +34,7 @@ def airl_given(cell: Cell, name: str, config: Mapping[str, Any], *, score: str =
     experts = cell.task_with(traces_per_problem=TRACES_PER_PROBLEM)
     reward = build("airl", {**config, **reads}, policy=cell.policy, task=cell.task, experts=experts)
     # As many sequences go through the network per update as with the others: half of them are experts.
-    return cell.fitted(name, reward, batch=cell.sizes.fit_batch // 2)
+    return cell.fitted(name, reward, batch=cell.sizes.fit_batch // 2, by="rollout")
 
 
 def monte_carlo(cell: Cell) -> RewardModel:
@@ -47,7 +47,7 @@ def monte_carlo(cell: Cell) -> RewardModel:
         "average": 0.99,
     }
     reward = build("monte-carlo", config, policy=cell.policy, task=cell.task)
-    return cell.fitted("monte-carlo", reward, rollouts=begun)
+    return cell.fitted("monte-carlo", reward, rollouts=begun, by="rollout")
 
 
 def with_log_pi(cell: Cell, reward: RewardModel) -> RewardModel:
@@ -67,8 +67,6 @@ RAW: dict[str, Callable[[Cell], RewardModel]] = {
     "airl-given l": lambda cell: airl_given(cell, "airl-given", GIVEN, score="l"),
     "correct-wrong": lambda cell: airl(cell, "correct-wrong", {**OWN, "negatives": "wrong"}, score="l"),
     "outcome-value": lambda cell: learned(cell, "outcome-value"),
-    "orm": lambda cell: learned(cell, "orm"),
-    "implicit": lambda cell: learned(cell, "implicit", beta=0.5),
     "monte-carlo": monte_carlo,
 }
 """Rewards without log π in them."""

@@ -96,10 +96,10 @@ class Sizes:
     sft_steps: int = 400
     fit_problems: int = 1920
     group: int = 8
-    fit_steps: int = 300
+    fit_steps: int = 400
     fit_batch: int = 128
     fits: int = 3
-    rl_steps: int = 60
+    rl_steps: int = 50
     rl_problems: int = 32
     problems: int = 150
     n: int = 16

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
 
 from trellis.contracts import Policy, Task
 from trellis.types import Problem, Rollout, SampleRequest
@@ -47,6 +50,46 @@ def sample_rollouts(
         for completion in completions
     ]
     return [Rollout(trajectory, task.verify(trajectory), step=step) for trajectory in trajectories]
+
+
+def draw_batch(
+    rollouts: Sequence[Rollout],
+    size: int,
+    *,
+    by: Literal["rollout", "problem", "outcome"] = "rollout",
+    rng: np.random.Generator,
+) -> list[Rollout]:
+    """Draw a batch to fit a reward on.
+
+    Args:
+        rollouts: What is drawn from.
+        size: How many, at most.
+        by: "rollout": any. "problem": whole problems with all their rollouts, as many as fit and at least one. "outcome":
+            half of them correct and half not, as far as there are; the rarer kind may be drawn more than once.
+        rng: Draws.
+    """
+    size = min(size, len(rollouts))
+    if by == "problem":
+        return _whole_problems(rollouts, size, rng)
+    if by == "outcome":
+        kinds = [[r for r in rollouts if r.outcome.correct is correct] for correct in (True, False)]
+        if all(kinds):
+            halves = zip(kinds, (size // 2, size - size // 2), strict=True)
+            return [kind[i] for kind, n in halves for i in rng.choice(len(kind), size=n, replace=len(kind) < n)]
+    return [rollouts[i] for i in rng.choice(len(rollouts), size=size, replace=False)]
+
+
+def _whole_problems(rollouts: Sequence[Rollout], size: int, rng: np.random.Generator) -> list[Rollout]:
+    groups: dict[str, list[Rollout]] = {}
+    for rollout in rollouts:
+        groups.setdefault(rollout.trajectory.problem.id, []).append(rollout)
+    drawn = [list(groups.values())[i] for i in rng.permutation(len(groups))]
+    batch = drawn[0]
+    for group in drawn[1:]:
+        if len(batch) + len(group) > size:
+            break
+        batch = batch + group
+    return batch
 
 
 def describe_rollouts(rollouts: Sequence[Rollout]) -> dict[str, float]:

@@ -93,9 +93,10 @@ class FitRewardConfig(Config):
     """Updates per fit."""
     batch_size: int = Field(default=256, ge=2)
     """Rollouts per update."""
-    batch_by: Literal["rollout", "problem"] = "rollout"
-    """How a batch is drawn: single rollouts, or whole problems with all their rollouts, as many as `batch_size` holds
-    and at least one, so that rollouts of one problem can be compared within a batch."""
+    batch_by: Literal["rollout", "problem", "outcome"] = "rollout"
+    """How a batch is drawn: single rollouts; whole problems with all their rollouts, as many as `batch_size` holds and at
+    least one, so that rollouts of one problem can be compared within a batch; or by outcome, half of them correct, where
+    few rollouts are and the reward learns from those."""
     fits: int = Field(default=2, ge=1)
     """Independent fits; the one that best tells correct held-out rollouts from others is kept."""
     holdout: float = Field(default=0.1, gt=0, lt=1)

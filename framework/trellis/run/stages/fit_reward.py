@@ -17,6 +17,7 @@ from trellis.contracts.task import by_problem
 from trellis.errors import RunError
 from trellis.run.files import rename_directory
 from trellis.run.measures import within_problem_auc
+from trellis.run.sampling import draw_batch
 from trellis.run.stages.config import FitRewardConfig
 from trellis.types import Rollout
 
@@ -50,7 +51,7 @@ class FitReward(Stage):
             if step == 0:
                 self.reward.reset(seed=(c.seed or 0) + fit, num_updates=c.steps)
             rng = np.random.default_rng([c.seed or 0, fit, step])
-            batch = self._batch(fitting, rng)
+            batch = draw_batch(fitting, c.batch_size, by=c.batch_by, rng=rng)
             ids = dict.fromkeys(rollout.trajectory.problem.id for rollout in batch)
             metrics = dict(self.reward.update([t for i in ids for t in traces.get(i, ())], batch))
             self._done += 1
@@ -64,22 +65,6 @@ class FitReward(Stage):
                 metrics,
                 checkpoint=self._done % c.checkpoint_every == 0 or step + 1 == c.steps,
             )
-
-    def _batch(self, rollouts: Sequence[Rollout], rng: np.random.Generator) -> list[Rollout]:
-        """Draw single rollouts, or whole problems as long as they fit."""
-        size = min(self.config.batch_size, len(rollouts))
-        if self.config.batch_by == "rollout":
-            return [rollouts[i] for i in rng.choice(len(rollouts), size=size, replace=False)]
-        groups: dict[str, list[Rollout]] = {}
-        for rollout in rollouts:
-            groups.setdefault(rollout.trajectory.problem.id, []).append(rollout)
-        drawn = [list(groups.values())[i] for i in rng.permutation(len(groups))]
-        batch = drawn[0]
-        for group in drawn[1:]:
-            if len(batch) + len(group) > size:
-                break
-            batch = batch + group
-        return batch
 
     def _split(self, rollouts: Sequence[Rollout]) -> tuple[list[Rollout], list[Rollout]]:
         """Hold out a share of the problems, with all their rollouts."""
