@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 from cell import NO_DROPOUT, SMALL, Cell, Measured, Remembering
-from rewards import GIVEN, OWN, airl, airl_given, all_rewards, f
+from rewards import GIVEN, OWN, airl_given, airl_own, all_rewards, f
 
 from trellis import RewardModel, Rollout, SearchAlgorithm, TrainablePolicy, build
 from trellis.errors import CapabilityError
 from trellis.run.measures import held_out_calibration, pass_at_k, step_auc, within_problem_auc
 
 Row = dict[str, Any]
+
+MORE_TOKENS = 1.15
+"""Searches step by step may take so many times the tokens of n whole completions, for the last round is cut else."""
 
 
 def searches(n: int) -> dict[str, SearchAlgorithm]:
@@ -24,7 +27,9 @@ def searches(n: int) -> dict[str, SearchAlgorithm]:
     return {
         "best-of-n": build("best-of-n", {"n": n}),
         "beam": build("beam", {"width": width, "expand": expand}),
-        "mcts": build("mcts", {"root_children": max(2, n // 2), "children": width, "batch": 2, "simulations": 4 * n}),
+        "mcts": build(
+            "mcts", {"root_children": max(2, n // 2), "children": width, "widening": 1.0, "simulations": 16 * n}
+        ),
         "weighted-majority": build("weighted-majority", {"n": n}),
         "dvts": build("dvts", {"trees": width, "expand": expand}),
         "particle": build("particle", {"particles": n}),
@@ -36,7 +41,7 @@ FEW = ("airl f", "log-pi", "oracle")
 STEERING = (
     "airl l",
     *FEW,
-    "airl-given f",
+    "airl-own f",
     "correct-wrong + log-pi",
     "outcome-value + log-pi",
     "monte-carlo",
@@ -161,9 +166,9 @@ def refit_part(cell: Cell) -> Row:
     policy = Remembering(cell.sft())
     search = searches(cell.sizes.n)["best-of-n"]
     rows = []
-    for name, config in {"newest weights": {**OWN, "average": 0.0}, "average": OWN}.items():
+    for name, config in {"newest weights": {**GIVEN, "average": 0.0}, "average": GIVEN}.items():
         fits = [
-            cell.measure(policy, search, airl(cell, f"refit-{name}-{k}", config, seed=100 + k))
+            cell.measure(policy, search, airl_given(cell, f"refit-{name}-{k}", config, seed=100 + k))
             for k in range(cell.sizes.fits)
         ]
         rows += [{"variant": name, "fit": k, **_row("best-of-n", "airl f", one)} for k, one in enumerate(fits)]
@@ -173,23 +178,24 @@ def refit_part(cell: Cell) -> Row:
 def forms_part(cell: Cell) -> Row:
     """Measure AIRL's other forms and its stabilisers, each with best-of-n, raw and with log π."""
     variants: dict[str, Mapping[str, Any]] = {
+        "own": OWN,
         "gail": {**OWN, "form": "gail"},
         "scalar-head": {**OWN, "form": "scalar-head"},
         "shaped": {**OWN, "form": "shaped"},
-        "lm-density": {**OWN, "form": "lm-density", "learning_rate": 1e-3},
+        "lm-density": {**OWN, "form": "lm-density"},
         "label smoothing 0.1": {**OWN, "label_smoothing": 0.1},
         "replay": {**OWN, "replay": 2048},
         "no average": {**OWN, "average": 0.0},
     }
     given: dict[str, Mapping[str, Any]] = {
-        "given, no hard negatives": {"average": 0.99},
+        "given, no hard negatives": {**GIVEN, "hard_negatives": {}},
         "given, hard negatives": GIVEN,
     }
     policy = Remembering(cell.sft())
     search = searches(cell.sizes.n)["best-of-n"]
     rows = []
     for name, config in (variants | given).items():
-        make = airl_given if name in given else airl
+        make = airl_given if name in given else airl_own
         for score in ("l", "f"):
             measured = cell.measure(policy, search, make(cell, f"form-{name}", config, score=score))
             rows.append({"variant": name, "score": score, **_row("best-of-n", "airl", measured)})
@@ -204,8 +210,8 @@ def regimes_part(cell: Cell) -> Row:
     """
     cell.sft()
     fits = {
-        "airl own": lambda: airl(cell, "airl", OWN),
-        "airl given": lambda: airl_given(cell, "airl-given", GIVEN),
+        "airl own": lambda: airl_own(cell, "airl-own", OWN),
+        "airl": lambda: airl_given(cell, "airl", GIVEN),
         "oracle": lambda: build("oracle", task=cell.task),
     }
     paid = {"process_weight": 0.5, "process_form": "potential", "process_credit": "sum", "process_from": 0}
@@ -216,7 +222,7 @@ def regimes_part(cell: Cell) -> Row:
         reward = make()
         trained_for(cell, name, reward, {**paid, "reward_updates": False}, steps=cell.sizes.rl_steps)
     longest = max(
-        cell.seconds[f"policies/{name}"] + cell.seconds[f"rewards/{name.replace(' own', '').replace(' ', '-')}"]
+        cell.seconds[f"policies/{name}"] + cell.seconds[f"rewards/{name.replace(' ', '-')}"]
         for name in fits
         if name != "oracle"
     )
@@ -258,9 +264,10 @@ def _at(
     tokens: float,
     num_problems: int | None = None,
 ) -> Measured:
-    """Measure a search at the tokens that n whole completions took; those that sample n need no limit."""
-    limited = type(search).__name__ in ("Mcts", "MCTS")
-    return cell.measure(policy, search, reward, tokens=round(tokens) if limited else None, num_problems=num_problems)
+    """Measure a search at the tokens that n whole completions took; those that sample n completions need no limit."""
+    sampling = type(search).__name__ in ("BestOfN", "WeightedMajority")
+    limit = None if sampling else round(MORE_TOKENS * tokens)
+    return cell.measure(policy, search, reward, tokens=limit, num_problems=num_problems)
 
 
 def _row(search: str, reward: str | None, measured: Measured) -> Row:

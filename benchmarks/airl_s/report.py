@@ -84,7 +84,7 @@ def _search(found: Sequence[Found], extras: Sequence[Found]) -> str:
         shown = ("airl f", "log-pi", "oracle")
         lines.append(f"| {search} | {_cells_of([_mean(found, reward=r, search=(search,)) for r in shown])} |")
     lines.append("\nBy task, mean of best-of-n, beam and mcts:\n")
-    columns = ["majority", "log-pi", "airl f", "airl-given f", "correct-wrong + log-pi", "outcome-value + log-pi"]
+    columns = ["majority", "log-pi", "airl f", "airl-own f", "correct-wrong + log-pi", "outcome-value + log-pi"]
     columns += ["monte-carlo + log-pi", "oracle"]
     lines += ["| task | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
     for task in tasks:

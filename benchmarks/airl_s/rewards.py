@@ -12,20 +12,26 @@ from trellis import RewardModel, build
 LOG_PI_WEIGHT = 0.5
 """w of a + w·log π, the same for every reward; log π of the whole prefix."""
 
-OWN = {"experts": "rollouts", "average": 0.99}
+LEARNING = {"learning_rate": 1e-3, "average": 0.99}
+"""The same for every learned reward; chosen on validation problems of one task."""
+OWN = {"experts": "rollouts", **LEARNING}
 """Experts are the policy's own rollouts that the verifier found correct."""
-GIVEN = {"experts": "traces", "hard_negatives": {"share": 0.5}, "average": 0.99}
+GIVEN = {"experts": "traces", "hard_negatives": {"share": 0.5}, **LEARNING}
 """Experts are given traces: no verifier, no labels; half of the negatives are traces made wrong."""
 TRACES_PER_PROBLEM = 8
 
 
-def airl(cell: Cell, name: str, config: Mapping[str, Any], *, score: str = "f", seed: int | None = None) -> RewardModel:
+def airl_own(
+    cell: Cell, name: str, config: Mapping[str, Any], *, score: str = "f", seed: int | None = None
+) -> RewardModel:
     """Return AIRL with experts among the policy's own rollouts."""
     reads = {"search_score": score, "log_pi_weight": LOG_PI_WEIGHT}
     return cell.fitted(name, build("airl", {**config, **reads}, policy=cell.policy), seed=seed)
 
 
-def airl_given(cell: Cell, name: str, config: Mapping[str, Any], *, score: str = "f") -> RewardModel:
+def airl_given(
+    cell: Cell, name: str, config: Mapping[str, Any], *, score: str = "f", seed: int | None = None
+) -> RewardModel:
     """Return AIRL with given traces as experts."""
     reads = {"search_score": score, "log_pi_weight": LOG_PI_WEIGHT}
     hard = dict(config.get("hard_negatives", {}))
@@ -34,7 +40,7 @@ def airl_given(cell: Cell, name: str, config: Mapping[str, Any], *, score: str =
     experts = cell.task_with(traces_per_problem=TRACES_PER_PROBLEM)
     reward = build("airl", {**config, **reads}, policy=cell.policy, task=cell.task, experts=experts)
     # As many sequences go through the network per update as with the others: half of them are experts.
-    return cell.fitted(name, reward, batch=cell.sizes.fit_batch // 2, by="rollout")
+    return cell.fitted(name, reward, batch=cell.sizes.fit_batch // 2, by="rollout", seed=seed)
 
 
 def monte_carlo(cell: Cell) -> RewardModel:
@@ -44,7 +50,7 @@ def monte_carlo(cell: Cell) -> RewardModel:
         "completions": 4,
         "budget_rollouts": len(cell.rollouts) - len(begun),
         "max_tokens": cell.bench.max_tokens,
-        "average": 0.99,
+        **LEARNING,
     }
     reward = build("monte-carlo", config, policy=cell.policy, task=cell.task)
     return cell.fitted("monte-carlo", reward, rollouts=begun, by="rollout")
@@ -59,13 +65,13 @@ def with_log_pi(cell: Cell, reward: RewardModel) -> RewardModel:
 
 def learned(cell: Cell, use: str, **config: Any) -> RewardModel:
     """Return a reward learned from the rollouts' outcomes."""
-    return cell.fitted(use, build(use, {"average": 0.99, **config}, policy=cell.policy))
+    return cell.fitted(use, build(use, {**LEARNING, **config}, policy=cell.policy))
 
 
 RAW: dict[str, Callable[[Cell], RewardModel]] = {
-    "airl l": lambda cell: airl(cell, "airl", OWN, score="l"),
-    "airl-given l": lambda cell: airl_given(cell, "airl-given", GIVEN, score="l"),
-    "correct-wrong": lambda cell: airl(cell, "correct-wrong", {**OWN, "negatives": "wrong"}, score="l"),
+    "airl l": lambda cell: airl_given(cell, "airl", GIVEN, score="l"),
+    "airl-own l": lambda cell: airl_own(cell, "airl-own", OWN, score="l"),
+    "correct-wrong": lambda cell: airl_own(cell, "correct-wrong", {**OWN, "negatives": "wrong"}, score="l"),
     "outcome-value": lambda cell: learned(cell, "outcome-value"),
     "monte-carlo": monte_carlo,
 }
@@ -91,4 +97,4 @@ def all_rewards(cell: Cell) -> dict[str, RewardModel]:
 
 def f(cell: Cell) -> RewardModel:
     """Return AIRL's f, what search is steered by."""
-    return airl(cell, "airl", OWN)
+    return airl_given(cell, "airl", GIVEN)

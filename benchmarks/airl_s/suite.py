@@ -60,15 +60,13 @@ TASKS: dict[str, BenchTask] = {
 
 
 REGIMES: dict[str, BenchTask] = {
-    f"{name}-hard": replace(
-        TASKS[name], config={"difficulty": "hard", **config}, max_tokens=TASKS[name].max_tokens + more_tokens
-    )
-    for name, config, more_tokens in (
-        ("countdown", {}, 32),
-        ("path", {}, 16),
-        ("logic", {}, 16),
-        ("list-program", {}, 8),
-        ("string-program", {}, 8),
+    f"{name}-hard": replace(TASKS[name], config={"difficulty": "hard"}, max_tokens=TASKS[name].max_tokens + more_tokens)
+    for name, more_tokens in (
+        ("countdown", 32),
+        ("path", 16),
+        ("logic", 16),
+        ("list-program", 8),
+        ("string-program", 8),
     )
 }
 """Where success is sparse and solutions are longer: whether a process reward pays in RL is looked for here."""
