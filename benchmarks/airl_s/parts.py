@@ -115,7 +115,7 @@ def trained_by(cell: Cell, name: str) -> TrainablePolicy:
             optimizer, reward = build("rft", config), None
         else:
             optimizer = build("grpo", {"steps": s.rl_steps, **size, **RL[name]})
-            reward = build("airl", {"experts": "rollouts"}, policy=policy) if "airl" in name else None
+            reward = build("airl", OWN, policy=policy) if "airl" in name else None
         for _ in optimizer.train(policy=policy, task=cell.task, reward=reward, seed=cell.seed):
             pass
 
@@ -222,7 +222,9 @@ def regimes_part(cell: Cell) -> Row:
         reward = make()
         trained_for(cell, name, reward, {**paid, "reward_updates": False}, steps=cell.sizes.rl_steps)
     longest = max(
-        cell.seconds[f"policies/{name}"] + cell.seconds[f"rewards/{name.replace(' ', '-')}"]
+        cell.seconds["rollouts/sft"]
+        + cell.seconds[f"policies/{name}"]
+        + cell.seconds[f"rewards/{name.replace(' ', '-')}"]
         for name in fits
         if name != "oracle"
     )

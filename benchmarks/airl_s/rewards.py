@@ -1,4 +1,9 @@
-"""The rewards that are compared, each fitted on the same rollouts of the SFT policy with the same number of updates."""
+"""The rewards that are compared, each fitted on rollouts of the SFT policy with the same number of updates.
+
+What they are given differs: most get the rollouts and their outcomes; `monte-carlo` gets a share of them, and labels
+sampled for the rest; `airl` gets no outcome, but given traces, and hard negatives that the policy finishes, which are more
+samples. The report says so beside the table.
+"""
 
 from __future__ import annotations
 

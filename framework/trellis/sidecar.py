@@ -84,9 +84,15 @@ class Sidecar:
                 timer.start()
             try:
                 answer = self._exchange(process, json.dumps(value))
+            except BaseException:
+                # What it still answers would be taken for the answer to the next call.
+                self.close()
+                raise
             finally:
                 timer.cancel()
-            if not answer:
+            if seconds is not None:
+                timer.join()
+            if late.is_set() or not answer.endswith("\n"):
                 self.close()
                 if late.is_set():
                     raise SidecarTimeoutError(self.function, f"no answer within {seconds:g} s")

@@ -14,8 +14,9 @@ class LearningConfig(Config):
     """Gradient steps per `update`."""
     learning_rate: float = Field(default=2e-3, gt=0)
     """AdamW's learning rate; about 1e-5 for a pretrained model."""
-    final_fraction: float = Field(default=0.05, ge=0, le=1)
-    """The last learning rate as a share of the first, where the number of updates is known (`run: fit-reward`)."""
+    final_fraction: float = Field(default=0.05, gt=0, le=1)
+    """The last learning rate as a share of the first, where the number of updates is known (`run: fit-reward`); updates in
+    later stages stay at it."""
     weight_decay: float = Field(default=0.01, ge=0)
     """AdamW's decoupled weight decay."""
     max_grad_norm: float = Field(default=1.0, gt=0)

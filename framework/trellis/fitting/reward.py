@@ -54,7 +54,10 @@ class NetworkReward(LearnedReward, Generic[Net]):
     @property
     def why_skipped(self) -> str:
         """Say why `objective` returned None every time, and how to mend it: one sentence without a full stop."""
-        return "its batches held nothing to learn from"
+        return (
+            "no rollout had a step: the prompts leave no room in the policy's context. Take shorter problems, or a policy "
+            "with a longer context"
+        )
 
     def memory(self) -> Mapping[str, Any]:
         """Return what else must be kept between updates, as JSON values."""
@@ -135,7 +138,12 @@ class NetworkReward(LearnedReward, Generic[Net]):
         if self._average is not None:
             tensors |= {f"average.{k}": v.clone() for k, v in self._average.state_dict().items()}
         save_file({k: v.contiguous() for k, v in tensors.items()}, directory / "reward.safetensors")
-        values = {"done": self.num_done, "num_updates": self._num_updates, "seed": self.seed}
+        values = {
+            "done": self.num_done,
+            "skipped": self._num_skipped,
+            "num_updates": self._num_updates,
+            "seed": self.seed,
+        }
         text = json.dumps({**values, "memory": self.memory()})
         (directory / "reward.json").write_text(text, encoding="utf-8")
 
@@ -145,7 +153,8 @@ class NetworkReward(LearnedReward, Generic[Net]):
         try:
             tensors = load_file(path)
             values = json.loads((directory / "reward.json").read_text(encoding="utf-8"))
-            done, num_updates, seed = values["done"], values["num_updates"], values["seed"]
+            done, skipped = values["done"], values["skipped"]
+            num_updates, seed = values["num_updates"], values["seed"]
             self._trained = self._average = None
             if tensors:
                 net, adamw = self._begin()
@@ -158,7 +167,8 @@ class NetworkReward(LearnedReward, Generic[Net]):
             raise CheckpointError(f"{directory} does not fit this reward: it has no {error}", path=directory) from error
         except (OSError, RuntimeError, TypeError, ValueError, SafetensorError) as error:
             raise CheckpointError(f"{directory} does not fit this reward: {error}", path=directory) from error
-        self.num_done, self._num_updates, self.seed = done, num_updates, seed
+        self.num_done, self._num_skipped = done, skipped
+        self._num_updates, self.seed = num_updates, seed
 
     def _begin(self) -> tuple[Net, torch.optim.AdamW]:
         if self._trained is None:

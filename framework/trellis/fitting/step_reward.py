@@ -24,10 +24,10 @@ class StepReward(NetworkReward[StepNet]):
         net = self.net
         return [row for batch in self.batches(trajectories) for row in batch.per_step(net(batch))]
 
-    @property
-    def why_skipped(self) -> str:
-        """Rollouts without a step are all that such a reward cannot learn from."""
-        return (
-            "no rollout had a step: the policy ends at once. Train it on traces first (a `train` stage with `use: sft`), "
-            "or raise the `max_tokens` of the stage that samples"
-        )
+    def reward(self, trajectories: Sequence[Trajectory]) -> list[list[float]]:
+        """Return V(prefix) = σ(logit), in (0, 1).
+
+        A probability, so that the difference between one step and the one before is what the step gained (a potential
+        difference, https://arxiv.org/abs/2410.08146); a difference of logits would grow without bound near 0 and 1.
+        """
+        return [torch.tensor(row).sigmoid().tolist() for row in self.score(trajectories)]

@@ -15,9 +15,10 @@ class GRPOConfig(Config):
     What is published under a name of its own is these fields with these values; the rest as it is by default:
 
     - GRPO (https://arxiv.org/abs/2402.03300): `{loss_average: sequences, kl_weight: 0.04}`
-    - DAPO (https://arxiv.org/abs/2503.14476): `{clip_high: 0.28, resample_rounds: 4, loss_average: tokens}`
+    - DAPO (https://arxiv.org/abs/2503.14476): `{clip_high: 0.28, resample_rounds: 4, loss_average: tokens, epochs: 2}`
     - Dr. GRPO (https://arxiv.org/abs/2503.20783): `{outcome_scale: none, loss_average: constant}`
-    - GSPO (https://arxiv.org/abs/2507.18071): `{ratio: sequence, loss_average: sequences, clip: 3e-4, clip_high: 4e-4}`
+    - GSPO (https://arxiv.org/abs/2507.18071):
+      `{ratio: sequence, loss_average: sequences, clip: 3e-4, clip_high: 4e-4, epochs: 2}`
     - RLOO (https://arxiv.org/abs/2402.14740): `{outcome_baseline: leave-one-out, outcome_scale: none}`
     - PURE (https://arxiv.org/abs/2504.15275): `{process_weight: 1.0, process_credit: min, process_temperature: 0.1}`
     """
@@ -29,7 +30,8 @@ class GRPOConfig(Config):
     group_size: int = Field(default=8, ge=2)
     """Rollouts per problem (G)."""
     epochs: int = Field(default=1, ge=1)
-    """Gradient steps on each batch of rollouts."""
+    """Gradient steps on each batch of rollouts. In the first all probability ratios are 1: with a single one, `clip`,
+    `clip_high` and `ratio` change nothing."""
     resample_rounds: int = Field(default=0, ge=0)
     """Up to so many times in a step, groups whose outcomes are all the same are replaced by groups of problems not yet
     tried in this step (DAPO's dynamic sampling). The process advantage of what is replaced is lost with it."""
@@ -73,7 +75,8 @@ class GRPOConfig(Config):
     """The loss is averaged over all tokens, over the means of the sequences, or over `max_tokens` a sequence whatever
     its length."""
     kl_weight: float = Field(default=0.0, ge=0)
-    """Weight of the KL divergence to the policy as it was at the stage's start."""
+    """Weight of the KL divergence to the policy as it was at the stage's start; where it is first set at a resume, as it
+    was then."""
     entropy_weight: float = Field(default=0.0, ge=0)
     """Weight of the entropy of the policy's next-token distribution, which is raised."""
     learning_rate: float = Field(default=3e-4, gt=0)
@@ -93,6 +96,16 @@ class GRPOConfig(Config):
 
     @model_validator(mode="after")
     def _process_fits(self) -> Self:
+        if self.outcome_weight == 0 and (self.process_from > 0 or self.process_until is not None):
+            raise ValueError(
+                "'outcome_weight: 0': nothing is learned where the process reward does not count. Set 'process_from: 0' and "
+                "leave 'process_until' out"
+            )
+        if self.process_weight > 0 and self.process_from >= self.steps:
+            raise ValueError(
+                f"'process_from' is {self.process_from} and 'steps' {self.steps}: the process reward would never count. "
+                "Lower 'process_from'"
+            )
         if self.process_until is not None and self.process_until <= self.process_from:
             raise ValueError(
                 f"'process_until' is {self.process_until} and 'process_from' {self.process_from}: the process reward "

@@ -133,9 +133,10 @@ class GRPO(PolicyOptimizer):
             return
         tensors = restored.tensors
         load_optimizer_tensors(self._adamw, {k[6:]: v for k, v in tensors.items() if k.startswith("adamw.")})
-        if self._reference is not None:
-            self._reference.load_state_dict({k[10:]: v for k, v in tensors.items() if k.startswith("reference.")})
-        self._restored = None
+        reference = {k[10:]: v for k, v in tensors.items() if k.startswith("reference.")}
+        # Without one, KL was turned on for the resumed run: the reference is the policy as it is now.
+        if self._reference is not None and reference:
+            self._reference.load_state_dict(reference)
 
     def _sample_batch(
         self, policy: TrainablePolicy, task: Task, problems: Sequence[Problem], rng: np.random.Generator

@@ -37,7 +37,7 @@ from trellis import (
     TrainStep,
     Trajectory,
 )
-from trellis.errors import CapabilityError, NothingSolvedError
+from trellis.errors import CapabilityError, NothingSolvedError, RunError
 from trellis.nn import load_optimizer_tensors, optimizer_tensors
 from trellis.types import JSON
 from trellis_sft.config import RFTConfig
@@ -120,6 +120,13 @@ class RFT(PolicyOptimizer):
         self._done = int(restored.values["done"])  # type: ignore[arg-type]
         self._kept = _from_json(restored.values["kept"], task)
         self._start = {k[6:]: v for k, v in restored.tensors.items() if k.startswith("start.")}
+        if self.config.from_start and not self._start:
+            raise RunError("the run was begun with `from_start: false`, and its first weights are gone: leave it so")
+        if self._done % self.config.steps_per_round and not self._kept:
+            raise RunError(
+                f"step {self._done} was the end of a round, and is in the middle of one with `steps_per_round: "
+                f"{self.config.steps_per_round}`: resume with the value the run was begun with"
+            )
         if self._done % self.config.steps_per_round:
             self._adamw = new_adamw(policy, self.config)
             moments = {k[6:]: v for k, v in restored.tensors.items() if k.startswith("adamw.")}

@@ -26,7 +26,7 @@ from trellis.fitting.reward import NetworkReward, Objective
 from trellis.nn import TokenBatch
 from trellis.records import rollout_from_json, rollout_to_json
 from trellis_airl.config import AIRLConfig
-from trellis_airl.discriminator import Discriminator, Judged, discriminator, loss
+from trellis_airl.discriminator import TRAINS_ON_LOG_PI, Discriminator, Judged, discriminator, loss
 from trellis_airl.hard_negatives import HardNegatives
 
 
@@ -67,6 +67,10 @@ class AIRL(NetworkReward[Discriminator]):
         self._given: dict[str, list[Trajectory]] | None = None
         self._replay: list[Rollout] = []
         self._hard: HardNegatives | None = None
+        self._lacked = ""
+        if experts is not None and config.experts == "rollouts":
+            mend = "set `experts: traces`, or leave the need `experts` out."
+            raise CapabilityError("airl", capability="use for given experts with `experts: rollouts`", mend=mend)
         if config.hard_negatives.share > 0:
             if task is None:
                 mend = "give the reward one that knows its legal steps (`needs: {task: NAME}`), or leave `hard_negatives` out."
@@ -86,16 +90,20 @@ class AIRL(NetworkReward[Discriminator]):
         c = self.config
         rng = np.random.default_rng([self.seed, self.num_done])
         examples = self._examples(traces, self._with_replay(rollouts, rng), rng)
-        if not any(e.expert for e in examples) or not any(e.negative for e in examples):
+        self._lacked = "" if any(e.negative for e in examples) else "negatives"
+        if self._lacked or not any(e.expert for e in examples):
             return None
         trajectories = [example.trajectory for example in examples]
-        if c.form in ("scalar-head", "shaped", "lm-density"):
+        if TRAINS_ON_LOG_PI[c.form]:
             # Expert traces, and rollouts of an earlier policy, are scored anew: log π is the live policy's.
             trajectories = self.policy.log_probs(trajectories)
         batch = self.policy.batch(trajectories)
         log_pi_BS = _log_pi(batch)
         counts_BS = batch.step_mask_BS & self._after_first(examples, batch)
         expert_BS, negative_BS = (w[:, None] * counts_BS for w in self._weights(examples, batch.ids_BT.device))
+        if not bool((expert_BS > 0).any()) or not bool((negative_BS > 0).any()):
+            self._lacked = "differences"
+            return None
 
         def evaluate(net: Discriminator) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
             logit_BS = net(batch, log_pi_BS).logit_BS
@@ -138,6 +146,13 @@ class AIRL(NetworkReward[Discriminator]):
     @property
     def why_skipped(self) -> str:
         """Say what was missing."""
+        if self._lacked == "negatives":
+            return (
+                "every rollout was correct, and `negatives: wrong` tells experts from wrong ones only. Set `negatives: all`, "
+                "or take harder problems"
+            )
+        if self._lacked == "differences":
+            return "experts and rollouts were alike throughout. Leave `mask_shared_prefix` out, or take harder problems"
         if self.config.experts == "traces":
             whose = "the task" if self.experts is None else "the task of its experts"
             return (
@@ -180,35 +195,32 @@ class AIRL(NetworkReward[Discriminator]):
         if len(experts) > len(rollouts) and c.experts == "traces":
             # Tasks may have many traces a problem: the two sides need not differ in size.
             experts = [experts[i] for i in sorted(rng.choice(len(experts), size=len(rollouts), replace=False))]
-        hard = self._hard_negatives(experts, len(rollouts), rng)
-        negatives = [rollout for rollout in rollouts if c.negatives == "all" or not rollout.outcome.correct]
+        places = [i for i, rollout in enumerate(rollouts) if c.negatives == "all" or not rollout.outcome.correct]
+        hard = self._hard_negatives(experts, len(places), rng)
         if hard:
-            keep = round((1 - c.hard_negatives.share) * len(negatives))
-            negatives = [negatives[i] for i in sorted(rng.choice(len(negatives), size=keep, replace=False))]
-        examples = [_Example(r.trajectory, False, True, age=r.step) for r in negatives]
-        if c.experts == "traces":
+            keep = max(0, len(places) - len(hard))
+            places = [places[i] for i in sorted(rng.choice(len(places), size=keep, replace=False))]
+        negative, own = set(places), c.experts == "rollouts"
+        # A correct rollout goes through the network once, on both sides of the loss where it stands on both.
+        examples = [
+            _Example(rollout.trajectory, own and rollout.outcome.correct, i in negative, age=rollout.step)
+            for i, rollout in enumerate(rollouts)
+            if i in negative or (own and rollout.outcome.correct)
+        ]
+        if not own:
             examples += [_Example(trace, True, False) for trace in experts]
-        else:
-            # A correct rollout goes through the network once, on both sides of the loss where it stands on both.
-            place = {id(example.trajectory): i for i, example in enumerate(examples)}
-            for rollout in rollouts:
-                if rollout.outcome.correct and id(rollout.trajectory) in place:
-                    i = place[id(rollout.trajectory)]
-                    examples[i] = examples[i]._replace(expert=True)
-                elif rollout.outcome.correct:
-                    examples.append(_Example(rollout.trajectory, True, False, age=rollout.step))
         if c.mask_shared_prefix:
             examples = _first_differences(examples)
         return examples + hard
 
     def _hard_negatives(
-        self, experts: Sequence[Trajectory], num_rollouts: int, rng: np.random.Generator
+        self, experts: Sequence[Trajectory], num_negatives: int, rng: np.random.Generator
     ) -> list[_Example]:
         if self._hard is None or not experts:
             return []
-        count = min(len(experts), round(self.config.hard_negatives.share * num_rollouts))
+        count = min(len(experts), round(self.config.hard_negatives.share * num_negatives))
         chosen = [experts[i] for i in sorted(rng.choice(len(experts), size=count, replace=False))]
-        made = self._hard.of(chosen, update=self.num_done, seed=self.seed)
+        made = self._hard.of(chosen, update=self.num_done // self.config.updates_per_round, seed=self.seed)
         return [_Example(negative.trajectory, False, True, first=negative.num_shared) for negative in made]
 
     def _given_for(self, experts: Task, rollouts: Sequence[Rollout]) -> list[Trajectory]:
@@ -242,7 +254,9 @@ class AIRL(NetworkReward[Discriminator]):
             others = Counter(group(example) for example in examples if example.negative)
             shares = [others[group(e)] / theirs[group(e)] if e.expert else 0.0 for e in examples]
             # Where no group has both (traces have no age) there is nothing to match.
-            expert_B = torch.tensor(shares, device=device) if any(shares) else expert_B
+            if any(shares):
+                expert_B = torch.tensor(shares, device=device)
+                negative_B = negative_B * torch.tensor([float(theirs[group(e)] > 0) for e in examples], device=device)
         return expert_B, negative_B
 
     @torch.no_grad()

@@ -14,7 +14,8 @@ class HardNegativesConfig(Config):
     """Correct traces with one step replaced by another legal one and finished by the policy."""
 
     share: float = Field(default=0.0, ge=0, le=1)
-    """Share of the negatives that are hard ones; 0 makes none, above 0 takes a `task` that knows its legal steps."""
+    """Share of the negatives that are hard ones, as far as there are traces to make them of; 0 makes none, above 0 takes a
+    `task` that knows its legal steps."""
     max_tokens: int = Field(default=128, ge=1)
     """At most so many tokens when the policy finishes one."""
     refresh: int | None = Field(default=None, ge=1)
@@ -40,7 +41,8 @@ class AIRLConfig(LearningConfig):
     """Correct traces made wrong, so that what is learned is what is right and not the traces' style."""
     match: Literal["none", "problem", "age"] = "none"
     """Weighs experts so that each problem (or each training step in which rollouts were sampled) has the same share among
-    experts as among negatives: else the discriminator learns which problems are easy, or how old a rollout is."""
+    the experts' trajectories as among the negatives', and leaves out those without an expert: else the discriminator
+    learns which problems are easy, or how old a rollout is. "age" is for `experts: rollouts`."""
     mask_shared_prefix: bool = False
     """Leaves out of the loss the steps that an expert and a negative of the same problem begin with alike."""
     replay: int = Field(default=0, ge=0)
@@ -65,4 +67,6 @@ class AIRLConfig(LearningConfig):
     def _fits_together(self) -> Self:
         if "g" in (self.rl_reward, self.search_score) and self.form != "shaped":
             raise ValueError(f"there is a g in the form 'shaped' only, not in '{self.form}'")
+        if self.match == "age" and self.experts == "traces":
+            raise ValueError("'match: age' goes with 'experts: rollouts': given traces have no age")
         return self

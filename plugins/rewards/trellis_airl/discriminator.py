@@ -32,6 +32,16 @@ from trellis.nn import StepNet, TokenBatch, at_steps, sum_over_steps, token_log_
 Form = Literal["policy-skip", "scalar-head", "shaped", "lm-density", "gail"]
 
 
+TRAINS_ON_LOG_PI: dict[Form, bool] = {
+    "policy-skip": False,
+    "scalar-head": True,
+    "shaped": True,
+    "lm-density": True,
+    "gail": False,
+}
+"""Whether l depends on log π, so that steps must be scored by the live policy for training."""
+
+
 class Judged(NamedTuple):
     """What the discriminator says of steps; each of shape (B, S), 0 where there is no step.
 
@@ -47,13 +57,7 @@ class Judged(NamedTuple):
 
 
 class Discriminator(torch.nn.Module, ABC):
-    """A network that judges steps.
-
-    Attributes:
-        trains_on_log_pi: Whether l depends on log π, so that steps must be scored by the live policy for training.
-    """
-
-    trains_on_log_pi = True
+    """A network that judges steps."""
 
     @abstractmethod
     def forward(self, batch: TokenBatch, log_pi_BS: torch.Tensor) -> Judged:
@@ -67,8 +71,6 @@ class Discriminator(torch.nn.Module, ABC):
 
 class PolicySkip(Discriminator):
     """The network gives l."""
-
-    trains_on_log_pi = False
 
     def __init__(self, policy_module: torch.nn.Module) -> None:
         super().__init__()
@@ -126,8 +128,6 @@ class LMDensity(Discriminator):
 
 class Gail(Discriminator):
     """The network gives l, and log π has no part in it."""
-
-    trains_on_log_pi = False
 
     def __init__(self, policy_module: torch.nn.Module) -> None:
         super().__init__()

@@ -55,11 +55,3 @@ class OutcomeValue(StepReward):
             return masked_mean(loss_BS, mask_BS), metrics
 
         return loss
-
-    def reward(self, trajectories: Sequence[Trajectory]) -> list[list[float]]:
-        """Return V(prefix) = σ(logit), in (0, 1).
-
-        A probability, so that the difference between one step and the one before is what the step gained (a potential
-        difference, https://arxiv.org/abs/2410.08146); a difference of logits would grow without bound near 0 and 1.
-        """
-        return [torch.tensor(row).sigmoid().tolist() for row in self.score(trajectories)]

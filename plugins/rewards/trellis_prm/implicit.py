@@ -80,14 +80,6 @@ class ImplicitPRM(NetworkReward[LogRatio]):
 
         return loss
 
-    @property
-    def why_skipped(self) -> str:
-        """Rollouts without a step are all it cannot learn from."""
-        return (
-            "no rollout had a step: the policy ends at once. Train it on traces first (a `train` stage with `use: sft`), "
-            "or raise the `max_tokens` of the stage that samples"
-        )
-
     def score(self, trajectories: Sequence[Trajectory]) -> list[list[float]]:
         """Return Σ q over all tokens up to the end of each step: the value of the prefix."""
         return [row for batch, q_BS in self._judge(trajectories) for row in batch.per_step(q_BS.cumsum(1))]

@@ -23,12 +23,13 @@ from random import Random
 from typing import Generic, NamedTuple, cast
 
 from trellis import Outcome, Problem, Trajectory
-from trellis.errors import ProblemSyntaxError
+from trellis.errors import ProblemSyntaxError, TrellisError
 from trellis.procedural import ProceduralTask
 from trellis_code.config import MAX_EXAMPLES, MAX_LINES, ProgramConfig
 from trellis_code.language import Language, Value
 
 MAX_TEXT = 2000
+_MAX_TRIES = 10_000
 """Characters; no program is as long, and nothing beyond is looked at."""
 _BAR = " | "
 
@@ -84,7 +85,7 @@ class ProgramTask(ProceduralTask, Generic[Value]):
         """Draw a program and inputs that it can be applied to, different ones; what it makes of them is the problem."""
         c = self._config
         names = tuple(self.language.instructions)
-        while True:
+        for _ in range(_MAX_TRIES):
             program = random.choices(names, k=c.lines)
             inputs = tuple(self.draw_input(random) for _ in range(c.examples + c.held_out))
             outputs: tuple[Value | None, ...] = inputs
@@ -92,6 +93,12 @@ class ProgramTask(ProceduralTask, Generic[Value]):
                 outputs = self.language.apply_all(name, outputs)
             if None not in outputs and len(set(inputs)) == len(inputs):
                 break
+        else:
+            raise TrellisError(
+                f"no program of {c.lines} lines was found that can be applied to {len(inputs)} different inputs of "
+                f"{c.min_length} to {c.max_length}: set `lines`, `examples` or `held_out` lower, `max_length` higher, or allow "
+                "more `instructions`"
+            )
         write = self.language.write
         pairs = [(write(a), write(b)) for a, b in zip(inputs, cast("tuple[Value, ...]", outputs), strict=True)]
         shown, held_out = pairs[: c.examples], pairs[c.examples :]

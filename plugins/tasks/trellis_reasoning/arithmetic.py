@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from random import Random
 from typing import NamedTuple, cast
 
@@ -64,7 +65,7 @@ class Arithmetic(MovesTask[State]):
             value = _apply(value, operation, number)
             tokens += [operation, str(number)]
         problem = _problem(tokens, c.modulus)
-        return problem.id, problem
+        return _key(tokens, c.modulus), problem
 
     def _draw_operation(self, random: Random, value: int) -> tuple[str, int]:
         """Draw an operation and a number; with fixed width, among those whose result has it."""
@@ -219,6 +220,14 @@ def _after(problem: Problem, state: State, operation: str, number: int) -> State
     result = _apply(state.value, operation, number)
     place = state.rest.index((operation, number))
     return State(result if modulus is None else result % modulus, state.rest[:place] + state.rest[place + 1 :])
+
+
+def _key(tokens: Sequence[str], modulus: int | None) -> str:
+    """Return the same text for every order that the rules take for the same: each run of operations of a kind, sorted."""
+    first, *rest = tokens
+    operations = [("*" if rest[0] == "*" else "+", first), *zip(rest[::2], rest[1::2], strict=True)]
+    runs = groupby(operations, key=lambda operation: operation[0] == "*")
+    return " ".join(sign + number for _, run in runs for sign, number in sorted(run)) + f" mod {modulus}"
 
 
 def _problem(tokens: Sequence[str], modulus: int | None) -> Problem:

@@ -128,7 +128,7 @@ class LogicConfig(ProceduralConfig):
     """How many rules have two premises."""
 
     span: Positive = 4
-    """A conclusion is fewer than so many letters behind its premises in the hidden order in which all rules run forward."""
+    """A conclusion is at most so many letters behind its premises in the hidden order in which all rules run forward."""
 
     facts: Positive = 2
     """How many letters are given."""
@@ -148,6 +148,14 @@ class LogicConfig(ProceduralConfig):
             raise ValueError(f"branches is {self.branches}: it takes as many dead_ends, and as large a span")
         if (rules := self.letters * self.branches + self.two_premises) > 16:
             raise ValueError(f"there are {rules} rules (letters * branches + two_premises): at most 16 can be searched")
+        if self.facts > self.letters:
+            raise ValueError(f"facts is {self.facts}: they are drawn from the {self.letters} letters")
+        after = (self.letters + self.dead_ends - second - 1 for second in range(1, self.letters))
+        most = sum(second * min(self.span, behind) for second, behind in enumerate(after, start=1))
+        if self.two_premises > most:
+            raise ValueError(
+                f"two_premises is {self.two_premises}: with these letters, dead_ends and span there are only {most} such rules"
+            )
         if self.steps + self.facts > self.letters + self.dead_ends:
             raise ValueError(f"steps is {self.steps}: letters and dead_ends without facts are too few for so many")
         return self
@@ -184,6 +192,10 @@ class UnitsConfig(ProceduralConfig):
     def _possible(self) -> Self:
         if self.conversions > self.units:
             raise ValueError(f"{self.conversions} conversions lead through as many units: set units to that or more")
+        if self.choices == 1 and self.units > self.conversions:
+            raise ValueError(
+                f"with 1 choice no unit leads elsewhere: set units to {self.conversions}, or choices to 2 or more"
+            )
         if self.choices > self.max_factor - 1:
             raise ValueError(
                 f"{self.choices} choices take as many factors: set max_factor to {self.choices + 1} or more"

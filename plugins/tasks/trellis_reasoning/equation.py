@@ -215,7 +215,7 @@ class Equation(ProceduralTask):
         """Return the equation and the lines left after those of a text; raise `_Fault` at the first that is wrong."""
         written = text.split(self.separator)
         # An empty last line: the text is empty, or ends with a separator, as every step but the last does.
-        if not written[-1] and len(written) <= lines:
+        if not written[-1] and len(written) <= max(lines, 1):
             written.pop()
         for place, line in enumerate(written, start=1):
             try:

@@ -201,7 +201,10 @@ class Units(ProceduralTask):
         unit, amount, asked = question[1], int(question[2]), question[3]
         if mistake := _mistake(facts, unit, asked):
             raise ProblemSyntaxError(text, reason=mistake, expected=_EXAMPLE)
-        return _problem(facts, amount, unit, asked)
+        problem = _problem(facts, amount, unit, asked)
+        if amount * _largest(_given(problem), unit) >= 10**40:
+            raise ProblemSyntaxError(text, reason="amounts may have up to 40 digits", expected=_EXAMPLE)
+        return problem
 
     def _step(self, given: Given, amount: int, unit: str, target: str) -> str:
         end = "" if target == given.asked else self.separator

@@ -166,7 +166,7 @@ def test_experts_that_no_rollout_is_are_asked_for_in_words(context):
     policy = build("transformers", {"init": {"model_type": "gpt2", "n_layer": 1, "n_embd": 32, "n_head": 2}})
     reward = build("airl", {"experts": "rollouts"}, policy=policy)
     wrong = [r for r in ROLLOUTS if not r.outcome.correct]
-    with pytest.raises(NotFittedError, match="no rollout in its 3 updates was correct, and `experts: rollouts`"):
+    with pytest.raises(NotFittedError, match="in 3 updates no rollout was correct, and `experts: rollouts`"):
         list(fit(reward, fits=1).run(context(reward, wrong)))
 
 

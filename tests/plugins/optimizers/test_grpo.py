@@ -5,6 +5,7 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from trellis import Outcome
 from trellis.testing.material import Successor
@@ -270,3 +271,15 @@ def test_the_share_cut_by_length_is_reported(policy, task):
     (step,) = grpo(steps=1, max_tokens=2).train(policy=policy, task=task)
     assert step.metrics["max_tokens_share"] == np.mean([rollout.trajectory.cut for rollout in step.rollouts]) > 0
     assert step.metrics["max_tokens_share"] + step.metrics["finished"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"steps": 5, "process_weight": 0.1}, "Lower 'process_from'"),
+        ({"outcome_weight": 0.0, "process_weight": 1.0}, "Set 'process_from: 0'"),
+    ],
+)
+def test_a_process_reward_that_would_never_count_is_refused(options, said):
+    with pytest.raises(ValidationError, match=said):
+        GRPOConfig(**options)

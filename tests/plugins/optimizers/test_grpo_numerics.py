@@ -346,7 +346,7 @@ def test_process_options_that_do_not_fit_are_refused(options, message):
 
 
 def test_the_variants_named_in_the_config_are_configs_it_takes():
-    lines = re.findall(r"^ *- (.+) \(https://arxiv\.org/abs/[\d.]+\): `(\{.+\})`$", GRPOConfig.__doc__, re.M)
+    lines = re.findall(r"^ *- (.+) \(https://arxiv\.org/abs/[\d.]+\):\s+`(\{.+\})`$", GRPOConfig.__doc__, re.M)
     assert [name for name, _ in lines] == ["GRPO", "DAPO", "Dr. GRPO", "GSPO", "RLOO", "PURE"]
     default = GRPOConfig().model_dump()
     for name, text in lines:

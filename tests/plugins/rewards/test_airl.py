@@ -174,6 +174,6 @@ def test_the_discriminator_is_where_the_policy_is(device, task):
 
 def test_a_checkpoint_that_lacks_something_says_what(tmp_path):
     save_file({}, tmp_path / "reward.safetensors")
-    (tmp_path / "reward.json").write_text(json.dumps({"done": 3, "num_updates": None}))
+    (tmp_path / "reward.json").write_text(json.dumps({"done": 3, "skipped": 0, "num_updates": None}))
     with pytest.raises(CheckpointError, match="does not fit this reward: it has no 'seed'"):
         AIRL(AIRLConfig(), policy=trainable()).load(tmp_path)

@@ -172,7 +172,7 @@ def test_matching_gives_each_group_the_same_share_on_both_sides(match, policy):
 
 
 def test_matching_what_has_no_groups_in_common_leaves_the_weights(policy):
-    reward = AIRL(AIRLConfig(match="age"), policy=policy)
+    reward = AIRL(AIRLConfig(experts="rollouts", match="age"), policy=policy)
     examples = [
         _Example(rollout("a", "x", correct=True).trajectory, True, False),
         _Example(rollout("a", "y", correct=False).trajectory, False, True, age=3),
@@ -226,3 +226,49 @@ def test_rl_may_be_paid_f_in_place_of_the_logit():
     trajectories = [r.trajectory for r in own if r.trajectory.steps]
     for paid, scored in zip(reward.reward(trajectories), reward.score(trajectories), strict=True):
         assert paid == pytest.approx(scored, abs=1e-5)
+
+
+def test_a_rollout_drawn_twice_counts_twice_whether_or_not_it_is_the_same_object(policy):
+    """A resumed fit has read its rollouts anew, and must weigh them as an undisturbed one does."""
+    reward = AIRL(AIRLConfig(experts="rollouts"), policy=policy)
+    x, y = rollout("a", "x", correct=True), rollout("a", "y", correct=False)
+    again = rollout("a", "x", correct=True)
+    sides = [
+        [(e.trajectory.text, e.expert, e.negative) for e in reward._examples((), own, np.random.default_rng(0))]
+        for own in ([x, y, x], [x, y, again])
+    ]
+    assert sides[0] == sides[1] == [("x", True, True), ("y", False, True), ("x", True, True)]
+
+
+def test_matching_leaves_out_problems_that_no_expert_solves(policy):
+    reward = AIRL(AIRLConfig(experts="rollouts", match="problem"), policy=policy)
+    own = [rollout("a", "x", correct=True), rollout("a", "y", correct=False), rollout("z", "y", correct=False)]
+    examples = reward._examples((), own, np.random.default_rng(0))
+    _, negative = reward._weights(examples, torch.device("cpu"))
+    assert negative.tolist() == [1.0, 1.0, 0.0]
+
+
+def test_what_was_missing_is_named(policy):
+    only_wrong = AIRL(AIRLConfig(experts="rollouts", negatives="wrong"), policy=policy)
+    assert only_wrong.update((), [rollout("1", "2", correct=True)]) == {"skipped": 1.0}
+    assert only_wrong.why_skipped.startswith("every rollout was correct")
+    alike = AIRL(AIRLConfig(mask_shared_prefix=True), policy=policy)
+    same = rollout("1", "2", correct=True)
+    assert alike.update([same.trajectory], [same]) == {"skipped": 1.0}
+    assert alike.why_skipped.startswith("experts and rollouts were alike")
+
+
+def test_the_share_of_hard_negatives_is_kept_as_far_as_there_are_traces(countdown, policy):
+    reward = AIRL(
+        AIRLConfig(hard_negatives=HardNegativesConfig(share=0.5, max_tokens=30)), policy=policy, task=countdown
+    )
+    traces = countdown.traces("train")[:2]
+    own = [rollout(f"p{i}", "x", correct=False) for i in range(8)]
+    examples = reward._examples(traces, own, np.random.default_rng(0))
+    assert sum(e.negative for e in examples) == 8
+    assert sum(e.negative and e.first >= 0 and e.age is None for e in examples) == 2
+
+
+def test_given_experts_that_would_not_be_used_are_refused(countdown, policy):
+    with pytest.raises(CapabilityError, match="given experts"):
+        AIRL(AIRLConfig(experts="rollouts"), policy=policy, experts=countdown)

@@ -59,7 +59,10 @@ def test_it_is_read_at_every_step_as_the_logit(rolled, task):
     trajectories = [r.trajectory for r in rolled]
     batch = policy.batch(trajectories)
     with torch.no_grad():
-        assert reward.score(trajectories) == reward.reward(trajectories) == batch.per_step(reward.net(batch))
+        logits = reward.net(batch)
+    assert reward.score(trajectories) == batch.per_step(logits)
+    for paid, expected in zip(reward.reward(trajectories), batch.per_step(logits.sigmoid()), strict=True):
+        assert paid == pytest.approx(expected, abs=1e-6)
 
 
 def test_equal_outcomes_can_be_learned_from_too(rolled):
@@ -75,7 +78,7 @@ def test_a_policy_that_writes_no_step_is_named(task):
     root = task.start(task.problems("train")[0])
     assert reward.update([], [Rollout(root, task.verify(root))]) == {"skipped": 1.0}
     with pytest.raises(
-        NotFittedError, match=r"ORM has not learned anything: in 1 updates no rollout had a step: .*sft"
+        NotFittedError, match=r"ORM has not learned anything: in 1 updates no rollout had a step: .*longer context"
     ):
         reward.score([root])
 

@@ -68,13 +68,25 @@ def test_a_trace_reads_as_documented():
 def test_splits_are_disjoint_and_hold_no_problem_twice():
     task = Arithmetic(
         ArithmeticConfig(
-            length=2, max_number=6, fixed_width=False, min_carries=0, train_size=300, validation_size=40, test_size=80
+            length=2, max_number=6, fixed_width=False, min_carries=0, train_size=300, validation_size=30, test_size=50
         )
     )
     ids = {split: {problem.id for problem in task.problems(split)} for split in SPLITS}
-    assert [len(ids[split]) for split in SPLITS] == [300, 40, 80]
+    assert [len(ids[split]) for split in SPLITS] == [300, 30, 50]
     for one, other in itertools.combinations(SPLITS, 2):
         assert not ids[one] & ids[other]
+
+
+def test_no_problem_stands_in_two_splits_in_another_order():
+    task = Arithmetic(ArithmeticConfig(train_size=3000))
+
+    def runs(problem):
+        first, *rest = problem.data["tokens"]
+        return tuple(sorted([f"+{first}", *(a + b for a, b in zip(rest[::2], rest[1::2], strict=True))]))
+
+    train, test = ({runs(problem) for problem in task.problems(split)} for split in ("train", "test"))
+    assert not train & test
+    assert len(train) < 3000, "without another order of any the test shows nothing"
 
 
 def test_more_problems_than_exist_are_refused():

@@ -65,6 +65,10 @@ class FitReward(Stage):
                 metrics,
                 checkpoint=self._done % c.checkpoint_every == 0 or step + 1 == c.steps,
             )
+        # Only now: until the end is saved, a checkpoint may name an earlier fit as the best.
+        for left in context.directory.glob("fit-*"):
+            if self._best is None or left.name != f"fit-{self._best[0]}":
+                shutil.rmtree(left)
 
     def _split(self, rollouts: Sequence[Rollout]) -> tuple[list[Rollout], list[Rollout]]:
         """Hold out a share of the problems, with all their rollouts."""
@@ -83,15 +87,13 @@ class FitReward(Stage):
         scores = [steps[-1] for steps in self.reward.score(trajectories)]
         auc = within_problem_auc(scored, scores)
         if self._best is None or (auc or 0.0) > self._best[1]:
-            previous, self._best = self._best, (fit, auc or 0.0)
+            self._best = (fit, auc or 0.0)
             temporary, target = directory / f".fit-{fit}.tmp", directory / f"fit-{fit}"
             for left in (temporary, target):
                 shutil.rmtree(left, ignore_errors=True)
             temporary.mkdir()
             self.reward.save(temporary)
             rename_directory(temporary, target)
-            if previous is not None:
-                shutil.rmtree(directory / f"fit-{previous[0]}", ignore_errors=True)
         return {} if auc is None else {"held_out_auc": auc, "best_auc": self._best[1]}
 
     def changes(self) -> Sequence[object]:
