@@ -18,7 +18,12 @@ def snippet(name):
 
 def smaller(text):
     """The same with fewer steps and problems, so that the test takes seconds."""
-    for long, short in {"300": "12", '"steps": 20': '"steps": 2', "steps: 20": "steps: 2"}.items():
+    fewer = {
+        "300": "12",
+        '"steps": 20': '"steps": 2, "process_from": 1',
+        "steps: 20": "steps: 2, process_from: 1",
+    }
+    for long, short in fewer.items():
         text = text.replace(long, short)
     return text.replace('{"numbers": 3}', '{"numbers": 3, "test_size": 3}').replace(
         "{numbers: 3}", "{numbers: 3, test_size: 3}"
