@@ -119,6 +119,8 @@ class Arithmetic(MovesTask[State]):
 
     def after(self, problem: Problem, state: State, line: str) -> State:
         """Return the state after a right line."""
+        if self.solved(problem, state):
+            raise Fault("nothing may follow, the problem is solved")
         moves = self.moves(problem, state)
         if line not in moves:
             left, _, _ = line.partition(" = ")

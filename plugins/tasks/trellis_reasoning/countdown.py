@@ -16,24 +16,27 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache, lru_cache
 from itertools import combinations
 from random import Random
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeAlias, cast
 
 from trellis import Outcome, Problem, Trajectory
 from trellis.errors import ProblemSyntaxError
-from trellis.procedural import ProceduralTask
 from trellis_reasoning.config import CountdownConfig
+from trellis_reasoning.moves import Fault, MovesTask
 
 # At most 40 digits: Python refuses to read endless ones, and a verifier must not raise.
 _NUMBER = r"(?:0|[1-9][0-9]{0,39})"
 _LINE = re.compile(rf"({_NUMBER}) ([-+*/]) ({_NUMBER}) = ({_NUMBER}) \| left:((?: {_NUMBER})+)")
 _EXAMPLE = "3 7 8 2 -> 24"
 
+Numbers: TypeAlias = tuple[int, ...]
 
-class Countdown(ProceduralTask):
-    """Countdown problems with random solutions, an exact verifier and an exact step oracle.
+
+class Countdown(MovesTask[Numbers]):
+    """Countdown problems, an exact verifier and an exact step oracle; the state is the numbers that are left.
 
     The tokens of a line are separated by exactly one space, the last line has no newline after it. `left` lists what
     remains and the result; traces write the remaining numbers in their order and then the result, the verifier takes
@@ -54,75 +57,67 @@ class Countdown(ProceduralTask):
 
     def accepts(self, problem: Problem) -> bool:
         """Say whether it can be solved."""
-        numbers, target = _given(problem)
-        return solvable(numbers, target, operations=self.config.operations)
+        return self.solvable(problem, self.initial(problem))
 
-    def solution(self, problem: Problem, random: Random | None) -> list[str]:
-        """Take a random step (or the first) among those that keep the target in reach, until it is reached."""
-        left, target = _given(problem)
-        steps: list[str] = []
-        while len(left) > 1:
-            moves = list(self._moves(left).items())
-            if random:
-                random.shuffle(moves)
-            text, left = next(move for move in moves if solvable(move[1], target, operations=self.config.operations))
-            steps.append(text)
-        return steps
+    def initial(self, problem: Problem) -> Numbers:
+        """Return the numbers given."""
+        return _given(problem)[0]
+
+    def moves(self, problem: Problem, state: Numbers) -> dict[str, Numbers]:
+        """Return each operation on two of the numbers once, the operands of + and * in the order in which they are left."""
+        moves: dict[str, Numbers] = {}
+        for i, j in combinations(range(len(state)), 2):
+            for a, operation, b, result in _combine(state[i], state[j], self.config.operations):
+                after = (*state[:i], *state[i + 1 : j], *state[j + 1 :], result)
+                moves[f"{a} {operation} {b} = {result} | left: {_join(after)}"] = after
+        return moves
+
+    def after(self, problem: Problem, state: Numbers, line: str) -> Numbers:
+        """Return the numbers left after a line, in the order in which it writes them."""
+        if not (match := _LINE.fullmatch(line)):
+            raise Fault(f"{line[:60]!r} is not of the form 'a op b = c | left: …'")
+        first, operation, second, claimed, listed = match.groups()
+        if operation not in self.config.operations:
+            raise Fault(f"'{operation}' is not among the operations '{self.config.operations}'")
+        a, b, written = int(first), int(second), tuple(map(int, listed.split()))
+        rest = list(state)
+        for number in (a, b):
+            if number not in rest:
+                raise Fault(f"{number} is not left (any more)")
+            rest.remove(number)
+        result = _apply(a, operation, b)
+        if result is None:
+            raise Fault(f"{a} {operation} {b} is no whole number of 0 or more")
+        if int(claimed) != result:
+            raise Fault(f"{a} {operation} {b} is {result}, not {claimed}")
+        if sorted(written) != sorted([*rest, result]):
+            raise Fault(f"what is left is {_join([*rest, result])}, not {_join(written)}")
+        return written
+
+    def solved(self, problem: Problem, state: Numbers) -> bool:
+        """Say whether the target alone is left."""
+        return state == (_given(problem)[1],)
+
+    def solvable(self, problem: Problem, state: Numbers) -> bool:
+        """Say whether what is left can make the target."""
+        return solvable(state, _given(problem)[1], operations=self.config.operations)
+
+    def over(self, problem: Problem, state: Numbers) -> bool:
+        """Say whether one number is left, the target or not."""
+        return len(state) == 1
+
+    def lacking(self, problem: Problem, state: Numbers) -> str:
+        """Say what is left, and what the target is."""
+        return f"it ends with {_join(state)} left, the target is {_given(problem)[1]}"
 
     def verify(self, trajectory: Trajectory) -> Outcome:
-        """Judge a trajectory by its text and the problem alone; `reason` names the first faulty line."""
-        left, target = _given(trajectory.problem)
-        reason = self._fault(trajectory, left, target)
-        if reason is None:
-            return Outcome(True, 1.0)
-        if not solvable(left, target, operations=self.config.operations):
-            reason += f" (nothing made of {_join(left)} with the operations {self.config.operations} is {target})"
-        return Outcome(False, 0.0, reason)
-
-    def _fault(self, trajectory: Trajectory, left: tuple[int, ...], target: int) -> str | None:
-        if not trajectory.finished:
-            return "it is not finished"
-        try:
-            left = self._replay(left, trajectory.text)
-        except _Fault as fault:
-            return str(fault)
-        return None if left == (target,) else f"it ends with {_join(left)} left, the target is {target}"
-
-    def step_oracle(self, trajectory: Trajectory) -> list[bool]:
-        """Say for each step whether all is right so far and the target is still in reach. Exact."""
-        verdicts: list[bool] = []
-        text, good = "", True
-        for place, step in enumerate(trajectory.steps, start=1):
-            text += step.text
-            ended = trajectory.finished and place == len(trajectory.steps)
-            good = good and self._in_reach(trajectory.problem, text, ended=ended)
-            verdicts.append(good)
-        return verdicts
-
-    def _in_reach(self, problem: Problem, text: str, *, ended: bool) -> bool:
-        left, target = _given(problem)
-        try:
-            left = self._replay(left, text)
-        except _Fault:
-            return False
-        return left == (target,) if ended else solvable(left, target, operations=self.config.operations)
-
-    def legal_steps(self, trajectory: Trajectory) -> list[str]:
-        """Return the text of every step that the rules allow next, whether or not it leads to the target.
-
-        Each move is there once, as traces write it: the operands of + and * in the order in which they are left.
-        Every text but that of a last step ends with the separator, as `Step.text` does. Empty where the steps so far
-        break the rules or end within a line, or nothing is left to do.
-        """
-        text = trajectory.text
-        if not trajectory.open or (text and not text.endswith(self.separator)):
-            return []
-        left, _ = _given(trajectory.problem)
-        try:
-            left = self._replay(left, text)
-        except _Fault:
-            return []
-        return list(self._moves(left))
+        """Judge a trajectory; `reason` also says that the problem has no solution if that is so."""
+        problem, outcome = trajectory.problem, super().verify(trajectory)
+        if outcome.correct or self.accepts(problem):
+            return outcome
+        (numbers, target), operations = _given(problem), self.config.operations
+        none = f" (nothing made of {_join(numbers)} with the operations {operations} is {target})"
+        return replace(outcome, reason=outcome.reason + none)
 
     def answer(self, trajectory: Trajectory) -> str | None:
         """Read the solution as one expression and what it is said to be, e.g. `2 + 3 + 8 - 7 = 6`.
@@ -167,55 +162,6 @@ class Countdown(ProceduralTask):
             reason = f"there are {len(target)} targets, it takes one"
             raise ProblemSyntaxError(text, reason=reason, expected=_EXAMPLE)
         return _problem(tuple(map(int, numbers)), int(target[0]))
-
-    def _moves(self, left: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-        """Return the text of each legal step, and the numbers left after it."""
-        moves: dict[str, tuple[int, ...]] = {}
-        for i, j in combinations(range(len(left)), 2):
-            for a, operation, b, result in _combine(left[i], left[j], self.config.operations):
-                after = (*left[:i], *left[i + 1 : j], *left[j + 1 :], result)
-                end = self.separator if len(after) > 1 else ""
-                moves[f"{a} {operation} {b} = {result} | left: {_join(after)}{end}"] = after
-        return moves
-
-    def _replay(self, left: tuple[int, ...], text: str) -> tuple[int, ...]:
-        """Return the numbers left after the lines of a text; raise `_Fault` at the first that is wrong."""
-        lines = text.split(self.separator)
-        # An empty last line: the text is empty, or ends with a separator, as every step but the last does.
-        if not lines[-1] and len(lines) < len(left):
-            lines.pop()
-        for place, line in enumerate(lines, start=1):
-            try:
-                left = self._after(left, line)
-            except _Fault as fault:
-                raise _Fault(f"line {place}: {fault}") from None
-        return left
-
-    def _after(self, left: tuple[int, ...], line: str) -> tuple[int, ...]:
-        """Return the numbers left after one line, in the order in which it writes them."""
-        if not (match := _LINE.fullmatch(line)):
-            raise _Fault(f"{line[:60]!r} is not of the form 'a op b = c | left: …'")
-        first, operation, second, claimed, listed = match.groups()
-        if operation not in self.config.operations:
-            raise _Fault(f"'{operation}' is not among the operations '{self.config.operations}'")
-        a, b, written = int(first), int(second), tuple(map(int, listed.split()))
-        rest = list(left)
-        for number in (a, b):
-            if number not in rest:
-                raise _Fault(f"{number} is not left (any more)")
-            rest.remove(number)
-        result = _apply(a, operation, b)
-        if result is None:
-            raise _Fault(f"{a} {operation} {b} is no whole number of 0 or more")
-        if int(claimed) != result:
-            raise _Fault(f"{a} {operation} {b} is {result}, not {claimed}")
-        if sorted(written) != sorted([*rest, result]):
-            raise _Fault(f"what is left is {_join([*rest, result])}, not {_join(written)}")
-        return written
-
-
-class _Fault(Exception):  # noqa: N818 - what is wrong with a text; it never leaves this file
-    pass
 
 
 class Expression(NamedTuple):
@@ -319,13 +265,13 @@ def _apply(a: int, operation: str, b: int) -> int | None:
     return a // b if b and a % b == 0 else None
 
 
-def _problem(numbers: tuple[int, ...], target: int) -> Problem:
+def _problem(numbers: Numbers, target: int) -> Problem:
     text = _text(numbers, target)
     id_ = text.replace(" -> ", "-to-").replace(" ", "-")
     return Problem(id=id_, text=text, data={"numbers": numbers, "target": target})
 
 
-def _given(problem: Problem) -> tuple[tuple[int, ...], int]:
+def _given(problem: Problem) -> tuple[Numbers, int]:
     return tuple(cast("Sequence[int]", problem.data["numbers"])), cast("int", problem.data["target"])
 
 

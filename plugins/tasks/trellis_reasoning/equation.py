@@ -18,6 +18,7 @@ keeps the solution in time is decided exactly, by trying all operations in the l
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 from math import gcd
 from random import Random
@@ -25,8 +26,8 @@ from typing import NamedTuple, cast
 
 from trellis import Outcome, Problem, Trajectory
 from trellis.errors import ProblemSyntaxError
-from trellis.procedural import ProceduralTask
 from trellis_reasoning.config import EquationConfig
+from trellis_reasoning.moves import Fault, MovesTask
 
 MAX_LINES = 8
 """More lines than this would take the exact search too long."""
@@ -63,7 +64,14 @@ class Sides(NamedTuple):
         return x if x >= 1 else None
 
 
-class Equation(ProceduralTask):
+class State(NamedTuple):
+    """An equation, and in how many lines it is to be solved."""
+
+    equation: Sides
+    lines: int
+
+
+class Equation(MovesTask[State]):
     """Equations with random solutions, an exact verifier and an exact step oracle.
 
     The tokens of a line are separated as above, x before the number; the last line has no newline after it.
@@ -103,76 +111,61 @@ class Equation(ProceduralTask):
 
     def fewest_lines(self, equation: Sides) -> int:
         """Return how many lines it takes to solve an equation that has a whole solution of 1 or more."""
-        return next(lines for lines in range(self.at_leisure(equation) + 1) if self.solvable(equation, lines))
+        return next(lines for lines in range(self.at_leisure(equation) + 1) if self.in_time(equation, lines))
 
-    def solvable(self, equation: Sides, lines: int) -> bool:
+    def in_time(self, equation: Sides, lines: int) -> bool:
         """Say whether an equation can be solved in at most so many lines."""
         return lines >= self.at_leisure(equation) or _solvable(equation, lines, self.config.at_once)
 
-    def solution(self, problem: Problem, random: Random | None) -> list[str]:
-        """Take a random operation (or the first) among those that keep the solution in time."""
-        equation, lines = _given(problem)
-        steps: list[str] = []
-        while not equation.solved:
-            lines -= 1
-            moves = list(_moves(equation, self.config.at_once).items())
-            if random:
-                random.shuffle(moves)
-            operation, equation = next(move for move in moves if self.solvable(move[1], lines))
-            steps.append(self._step(operation, equation, lines))
-        return steps
+    def initial(self, problem: Problem) -> State:
+        """Return what is given."""
+        return _given(problem)
+
+    def moves(self, problem: Problem, state: State) -> dict[str, State]:
+        """Return every operation that the rules allow; none where no line is left."""
+        equation, lines = state
+        moves = _moves(equation, self.config.at_once) if lines else {}
+        return {f"{operation}: {after}": State(after, lines - 1) for operation, after in moves.items()}
+
+    def after(self, problem: Problem, state: State, line: str) -> State:
+        """Return the equation after an operation, and the lines left."""
+        equation, lines = state
+        if not lines:
+            raise Fault(f"there are only {_given(problem).lines} lines")
+        if equation.solved:
+            raise Fault("x is found, nothing may follow")
+        if not (match := _LINE.fullmatch(line)):
+            raise Fault(f"{line[:60]!r} is not of the form '-3: 4x + 4 = 24'")
+        after = _moves(equation, self.config.at_once).get(match[1])
+        if after is None:
+            raise Fault(f"{match[1]} is not possible in {equation}")
+        if match[2] != str(after):
+            raise Fault(f"after {match[1]} it is {after}, not {match[2]}")
+        return State(after, lines - 1)
+
+    def solved(self, problem: Problem, state: State) -> bool:
+        """Say whether x is found."""
+        return state.equation.solved
+
+    def solvable(self, problem: Problem, state: State) -> bool:
+        """Say whether the lines left are enough."""
+        return self.in_time(*state)
+
+    def over(self, problem: Problem, state: State) -> bool:
+        """Say whether no line is left: after a solution in fewer lines, a newline at the end does no harm."""
+        return not state.lines
+
+    def lacking(self, problem: Problem, state: State) -> str:
+        """Say that the last equation is not solved."""
+        return f"it ends with {state.equation}, which is not solved"
 
     def verify(self, trajectory: Trajectory) -> Outcome:
-        """Judge a trajectory by its text and the problem alone; `reason` names the first faulty line."""
-        if not trajectory.finished:
-            return Outcome(False, 0.0, "it is not finished")
-        given, lines = _given(trajectory.problem)
-        try:
-            equation, _ = self._replay(given, lines, trajectory.text)
-        except _Fault as fault:
-            reason = str(fault)
-        else:
-            if equation.solved:
-                return Outcome(True, 1.0)
-            reason = f"it ends with {equation}, which is not solved"
-        if not self.solvable(given, lines):
-            reason += f" ({given} takes {self.fewest_lines(given)} lines at least)"
-        return Outcome(False, 0.0, reason)
-
-    def step_oracle(self, trajectory: Trajectory) -> list[bool]:
-        """Say for each step whether all is right so far and the lines left are enough. Exact."""
-        verdicts: list[bool] = []
-        text, good = "", True
-        for place, step in enumerate(trajectory.steps, start=1):
-            text += step.text
-            ended = trajectory.finished and place == len(trajectory.steps)
-            good = good and self._in_time(trajectory.problem, text, ended=ended)
-            verdicts.append(good)
-        return verdicts
-
-    def _in_time(self, problem: Problem, text: str, *, ended: bool) -> bool:
-        try:
-            equation, lines = self._replay(*_given(problem), text)
-        except _Fault:
-            return False
-        return equation.solved if ended else self.solvable(equation, lines)
-
-    def legal_steps(self, trajectory: Trajectory) -> list[str]:
-        """Return every operation that the rules allow next, whether or not it is in time.
-
-        Empty where the steps so far break the rules or end within a line, x is found, or no line is left.
-        """
-        text = trajectory.text
-        if not trajectory.open or (text and not text.endswith(self.separator)):
-            return []
-        try:
-            equation, lines = self._replay(*_given(trajectory.problem), text)
-        except _Fault:
-            return []
-        if equation.solved or lines == 0:
-            return []
-        moves = _moves(equation, self.config.at_once)
-        return [self._step(operation, after, lines - 1) for operation, after in moves.items()]
+        """Judge a trajectory; `reason` also says how many lines the problem takes if it allows too few."""
+        outcome, (given, lines) = super().verify(trajectory), _given(trajectory.problem)
+        if outcome.correct or not trajectory.finished or self.in_time(given, lines):
+            return outcome
+        few = f" ({given} takes {self.fewest_lines(given)} lines at least)"
+        return replace(outcome, reason=outcome.reason + few)
 
     def answer(self, trajectory: Trajectory) -> str | None:
         """Read the last line's `x = 4`, also where it says `4 = x`; None where x is not alone there."""
@@ -203,40 +196,10 @@ class Equation(ProceduralTask):
             raise ProblemSyntaxError(text, reason=f"it takes at most {MAX_LINES} lines", expected=_EXAMPLE)
         if match[3]:
             return _problem(equation, int(match[3]))
-        fewest = next((lines for lines in range(MAX_LINES + 1) if self.solvable(equation, lines)), None)
+        fewest = next((lines for lines in range(MAX_LINES + 1) if self.in_time(equation, lines)), None)
         if fewest is None:
             raise ProblemSyntaxError(text, reason=f"it takes more than {MAX_LINES} lines", expected=_EXAMPLE)
         return _problem(equation, fewest)
-
-    def _step(self, operation: str, equation: Sides, lines: int) -> str:
-        return f"{operation}: {equation}{'' if equation.solved or lines == 0 else self.separator}"
-
-    def _replay(self, equation: Sides, lines: int, text: str) -> tuple[Sides, int]:
-        """Return the equation and the lines left after those of a text; raise `_Fault` at the first that is wrong."""
-        written = text.split(self.separator)
-        # An empty last line: the text is empty, or ends with a separator, as every step but the last does.
-        if not written[-1] and len(written) <= max(lines, 1):
-            written.pop()
-        for place, line in enumerate(written, start=1):
-            try:
-                if place > lines:
-                    raise _Fault(f"there are only {lines} lines")
-                equation = self._after(equation, line)
-            except _Fault as fault:
-                raise _Fault(f"line {place}: {fault}") from None
-        return equation, lines - len(written)
-
-    def _after(self, equation: Sides, line: str) -> Sides:
-        if equation.solved:
-            raise _Fault("x is found, nothing may follow")
-        if not (match := _LINE.fullmatch(line)):
-            raise _Fault(f"{line[:60]!r} is not of the form '-3: 4x + 4 = 24'")
-        after = _moves(equation, self.config.at_once).get(match[1])
-        if after is None:
-            raise _Fault(f"{match[1]} is not possible in {equation}")
-        if match[2] != str(after):
-            raise _Fault(f"after {match[1]} it is {after}, not {match[2]}")
-        return after
 
 
 def _moves(equation: Sides, at_once: int) -> dict[str, Sides]:
@@ -277,10 +240,6 @@ def _problem(equation: Sides, lines: int) -> Problem:
     return Problem(id=text.replace(" ", ""), text=text, data={"equation": tuple(equation), "lines": lines})
 
 
-def _given(problem: Problem) -> tuple[Sides, int]:
+def _given(problem: Problem) -> State:
     a, b, c, d = cast("tuple[int, int, int, int]", problem.data["equation"])
-    return Sides(a, b, c, d), cast("int", problem.data["lines"])
-
-
-class _Fault(Exception):  # noqa: N818 - what is wrong with a text; it never leaves this file
-    pass
+    return State(Sides(a, b, c, d), cast("int", problem.data["lines"]))

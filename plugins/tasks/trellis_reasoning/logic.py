@@ -128,6 +128,8 @@ class Logic(MovesTask[State]):
 
     def after(self, problem: Problem, state: State, line: str) -> State:
         """Return what is known after the application of a rule."""
+        if self.solved(problem, state):
+            raise Fault("nothing may follow, the problem is solved")
         if not (match := _LINE.fullmatch(line)):
             raise Fault(f"{line[:60]!r} is not of the form 'a>b' or 'ab>c'")
         premises, conclusion = match.groups()

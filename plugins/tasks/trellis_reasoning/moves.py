@@ -20,8 +20,8 @@ class Fault(Exception):  # noqa: N818 - what is wrong with a line; it never leav
 class MovesTask(ProceduralTask, Generic[State]):
     """A task whose subclass says what the moves are; solving, judging and the oracle follow from that.
 
-    The state before the first line is `initial`; each line is one move. A solution ends with the line that solves the
-    problem: the last line has no separator after it, and nothing may follow.
+    The state before the first line is `initial`; each line is one move. The line that solves the problem, or the last
+    that the rules allow, has no separator after it.
     """
 
     @abstractmethod
@@ -34,10 +34,10 @@ class MovesTask(ProceduralTask, Generic[State]):
 
     @abstractmethod
     def after(self, problem: Problem, state: State, line: str) -> State:
-        """Return the state after any line in a state that is not solved.
+        """Return the state after any line.
 
         Raises:
-            Fault: The line is malformed or breaks the rules; the message says why.
+            Fault: The line is malformed or breaks the rules, or nothing may follow; the message says why.
         """
 
     @abstractmethod
@@ -47,6 +47,10 @@ class MovesTask(ProceduralTask, Generic[State]):
     @abstractmethod
     def solvable(self, problem: Problem, state: State) -> bool:
         """Say whether moves lead from a state to the solution, or it is there. Exact."""
+
+    def over(self, problem: Problem, state: State) -> bool:
+        """Say whether not even an empty line may follow: once the problem is solved, unless a task says otherwise."""
+        return self.solved(problem, state)
 
     @abstractmethod
     def lacking(self, problem: Problem, state: State) -> str:
@@ -97,8 +101,8 @@ class MovesTask(ProceduralTask, Generic[State]):
     def legal_steps(self, trajectory: Trajectory) -> list[str]:
         """Return the text of every step that the rules allow next, whether or not it leads to the solution.
 
-        Each move is there once, as traces write it; the text of one that solves the problem has no separator. Empty
-        where the steps so far break the rules or end within a line, or no move is left.
+        Each move is there once, as traces write it; one that solves the problem, or is the last that the rules allow,
+        has no separator. Empty where the steps so far break the rules or end within a line, or no move is left.
         """
         problem, text = trajectory.problem, trajectory.text
         if not trajectory.open or (text and not text.endswith(self.separator)):
@@ -107,22 +111,22 @@ class MovesTask(ProceduralTask, Generic[State]):
             state = self._replay(problem, text)
         except Fault:
             return []
-        return [line + self._end(problem, after) for line, after in self.moves(problem, state).items()]
+        moves = {} if self.solved(problem, state) else self.moves(problem, state)
+        return [line + self._end(problem, after) for line, after in moves.items()]
 
     def _end(self, problem: Problem, state: State) -> str:
-        return "" if self.solved(problem, state) else self.separator
+        return "" if self.solved(problem, state) or self.over(problem, state) else self.separator
 
     def _replay(self, problem: Problem, text: str) -> State:
         """Return the state after the lines of a text; raise `Fault` at the first that is wrong."""
         state = self.initial(problem)
-        *lines, last = text.split(self.separator)
-        for place, line in enumerate([*lines, last], start=1):
-            if self.solved(problem, state):
-                raise Fault(f"line {place}: nothing may follow, the problem is solved")
-            # An empty last line: the text is empty, or ends with a separator, as every step but the last does.
-            if line or place <= len(lines):
-                try:
-                    state = self.after(problem, state, line)
-                except Fault as fault:
-                    raise Fault(f"line {place}: {fault}") from None
+        lines = text.split(self.separator) if text else []
+        for place, line in enumerate(lines, start=1):
+            # An empty last line: the text ends with a separator, as every step but the last does.
+            if not line and place == len(lines) and not self.over(problem, state):
+                break
+            try:
+                state = self.after(problem, state, line)
+            except Fault as fault:
+                raise Fault(f"line {place}: {fault}") from None
         return state

@@ -89,6 +89,8 @@ class Path(MovesTask[str]):
 
     def after(self, problem: Problem, state: str, line: str) -> str:
         """Return the node where an edge leads."""
+        if self.solved(problem, state):
+            raise Fault("nothing may follow, the problem is solved")
         if not (match := _LINE.fullmatch(line)):
             raise Fault(f"{line[:60]!r} is not of the form 'a>b'")
         if match.groups() not in _given(problem).edges:

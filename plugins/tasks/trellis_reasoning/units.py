@@ -26,10 +26,10 @@ from random import Random
 from string import ascii_lowercase
 from typing import NamedTuple, cast
 
-from trellis import Outcome, Problem, Trajectory
+from trellis import Problem, Trajectory
 from trellis.errors import ProblemSyntaxError
-from trellis.procedural import ProceduralTask
 from trellis_reasoning.config import UnitsConfig
+from trellis_reasoning.moves import Fault, MovesTask
 
 # At most 40 digits: Python refuses to read endless ones, and a verifier must not raise.
 _AMOUNT = "(0|[1-9][0-9]{0,39})"
@@ -57,8 +57,18 @@ class Given(NamedTuple):
     asked: str
 
 
-class Units(ProceduralTask):
-    """Conversion problems with random solutions, an exact verifier and an exact step oracle.
+class Amount(NamedTuple):
+    """So many of a unit, written `a4`."""
+
+    number: int
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{self.unit}{self.number}"
+
+
+class Units(MovesTask[Amount]):
+    """Conversion problems, an exact verifier and an exact step oracle; the state is what there is now.
 
     The last line is the one that arrives at the asked unit; it has no newline after it.
     """
@@ -115,66 +125,56 @@ class Units(ProceduralTask):
 
     def solution(self, problem: Problem, random: Random | None) -> list[str]:
         """Take a random conversion among those from which the asked unit is in reach; the first of the shortest way."""
-        given = _given(problem)
-        amount, unit = given.amount, given.unit
-        steps: list[str] = []
-        while unit != given.asked:
-            targets = [target for target in given.facts[unit] if fewest_conversions(given, target) is not None]
-            target = random.choice(targets) if random else min(targets, key=lambda at: _distance(given, at))
-            steps.append(self._step(given, amount, unit, target))
-            amount, unit = amount * given.facts[unit][target], target
+        given, state, steps = _given(problem), self.initial(problem), list[str]()
+        while not self.solved(problem, state):
+            ways = [move for move in self.moves(problem, state).items() if self.solvable(problem, move[1])]
+            line, state = random.choice(ways) if random else min(ways, key=lambda way: _distance(given, way[1].unit))
+            steps.append(line + self._end(problem, state))
         return steps
 
-    def verify(self, trajectory: Trajectory) -> Outcome:
-        """Judge a trajectory by its text and the problem alone; `reason` names the first faulty line."""
-        if not trajectory.finished:
-            return Outcome(False, 0.0, "it is not finished")
-        given = _given(trajectory.problem)
-        try:
-            amount, unit = self._replay(given, trajectory.text)
-        except _Fault as fault:
-            return Outcome(False, 0.0, str(fault))
-        if unit == given.asked:
-            return Outcome(True, 1.0)
-        reason = f"it ends with {unit}{amount}, the question is how many {given.asked}"
-        if fewest_conversions(given, given.unit) is None:
-            reason += f" (no conversions lead from {given.unit} to {given.asked})"
-        return Outcome(False, 0.0, reason)
+    def initial(self, problem: Problem) -> Amount:
+        """Return what is to be converted."""
+        given = _given(problem)
+        return Amount(given.amount, given.unit)
 
-    def step_oracle(self, trajectory: Trajectory) -> list[bool]:
-        """Say for each step whether all is right so far and the asked unit is still in reach. Exact."""
-        given = _given(trajectory.problem)
-        verdicts: list[bool] = []
-        text, good = "", True
-        for place, step in enumerate(trajectory.steps, start=1):
-            text += step.text
-            ended = trajectory.finished and place == len(trajectory.steps)
-            good = good and self._in_reach(given, text, ended=ended)
-            verdicts.append(good)
-        return verdicts
+    def moves(self, problem: Problem, state: Amount) -> dict[str, Amount]:
+        """Return every conversion of what there is, in the facts' order."""
+        factors = _given(problem).facts.get(state.unit, {})
+        made = [Amount(state.number * factor, target) for target, factor in factors.items()]
+        return {f"{state} -> {after}": after for after in made}
 
-    def _in_reach(self, given: Given, text: str, *, ended: bool) -> bool:
-        try:
-            _, unit = self._replay(given, text)
-        except _Fault:
-            return False
-        return unit == given.asked if ended else fewest_conversions(given, unit) is not None
+    def after(self, problem: Problem, state: Amount, line: str) -> Amount:
+        """Return what there is after a conversion."""
+        if self.solved(problem, state):
+            raise Fault(f"{state.unit} is the asked unit, nothing may follow it")
+        if not (match := _LINE.fullmatch(line)):
+            raise Fault(f"{line[:60]!r} is not of the form 'a4 -> b12'")
+        before, written = Amount(int(match[2]), match[1]), Amount(int(match[4]), match[3])
+        if before != state:
+            raise Fault(f"what there is is {state}, not {before}")
+        factor = _given(problem).facts.get(state.unit, {}).get(written.unit)
+        if factor is None:
+            raise Fault(f"no fact says how many {written.unit} one {state.unit} is")
+        after = Amount(state.number * factor, written.unit)
+        if written != after:
+            raise Fault(f"{state} is {after}, not {written}")
+        return after
 
-    def legal_steps(self, trajectory: Trajectory) -> list[str]:
-        """Return every conversion of what there is now, whether or not it leads to the asked unit, in the facts' order.
+    def solved(self, problem: Problem, state: Amount) -> bool:
+        """Say whether the asked unit is reached."""
+        return state.unit == _given(problem).asked
 
-        Empty where the steps so far break the rules or end within a line, the asked unit is reached, or no fact tells
-        how to go on.
-        """
-        text = trajectory.text
-        if not trajectory.open or (text and not text.endswith(self.separator)):
-            return []
-        given = _given(trajectory.problem)
-        try:
-            amount, unit = self._replay(given, text)
-        except _Fault:
-            return []
-        return [self._step(given, amount, unit, target) for target in given.facts.get(unit, ())]
+    def solvable(self, problem: Problem, state: Amount) -> bool:
+        """Say whether conversions lead from a unit to the asked one."""
+        return fewest_conversions(_given(problem), state.unit) is not None
+
+    def lacking(self, problem: Problem, state: Amount) -> str:
+        """Say where it ends, and that the asked unit cannot be reached if that is so."""
+        given = _given(problem)
+        reason = f"it ends with {state}, the question is how many {given.asked}"
+        if self.solvable(problem, self.initial(problem)):
+            return reason
+        return f"{reason} (no conversions lead from {given.unit} to {given.asked})"
 
     def answer(self, trajectory: Trajectory) -> str | None:
         """Read what the last line arrives at, e.g. `f48`; None where it is no conversion."""
@@ -206,24 +206,6 @@ class Units(ProceduralTask):
             raise ProblemSyntaxError(text, reason="amounts may have up to 40 digits", expected=_EXAMPLE)
         return problem
 
-    def _step(self, given: Given, amount: int, unit: str, target: str) -> str:
-        end = "" if target == given.asked else self.separator
-        return f"{unit}{amount} -> {target}{amount * given.facts[unit][target]}{end}"
-
-    def _replay(self, given: Given, text: str) -> tuple[int, str]:
-        """Return the amount and unit after the lines of a text; raise `_Fault` at the first that is wrong."""
-        amount, unit = given.amount, given.unit
-        lines = text.split(self.separator)
-        for place, line in enumerate(lines, start=1):
-            # An empty last line: the text is empty, or ends with a separator, as every step but the last does.
-            if not line and place == len(lines) and unit != given.asked:
-                break
-            try:
-                amount, unit = _after(given, amount, unit, line)
-            except _Fault as fault:
-                raise _Fault(f"line {place}: {fault}") from None
-        return amount, unit
-
 
 def fewest_conversions(given: Given, unit: str) -> int | None:
     """Return how many conversions it takes from a unit to the asked one; None where none lead there."""
@@ -252,22 +234,6 @@ def _walk(tree: Mapping[int, Mapping[int, int]], unit: int, asked: int) -> str:
         return "?" if unit == asked else ""
     below = sorted((factor, _walk(tree, target, asked)) for target, factor in tree[unit].items())
     return "(" + " ".join(f"{factor}{walk}" for factor, walk in below) + ")"
-
-
-def _after(given: Given, amount: int, unit: str, line: str) -> tuple[int, str]:
-    """Return the amount and unit after one line."""
-    if unit == given.asked:
-        raise _Fault(f"{unit} is the asked unit, nothing may follow it")
-    if not (match := _LINE.fullmatch(line)):
-        raise _Fault(f"{line[:60]!r} is not of the form 'a4 -> b12'")
-    if (match[1], int(match[2])) != (unit, amount):
-        raise _Fault(f"what there is is {unit}{amount}, not {match[1]}{match[2]}")
-    target, factor = match[3], given.facts.get(unit, {}).get(match[3])
-    if factor is None:
-        raise _Fault(f"no fact says how many {target} one {unit} is")
-    if int(match[4]) != amount * factor:
-        raise _Fault(f"{unit}{amount} is {target}{amount * factor}, not {target}{match[4]}")
-    return amount * factor, target
 
 
 def _mistake(facts: Sequence[tuple[str, int, str]], unit: str, asked: str) -> str | None:
@@ -323,7 +289,3 @@ def _given(problem: Problem) -> Given:
         facts.setdefault(source, {})[target] = factor
     data = problem.data
     return Given(facts, cast("int", data["amount"]), cast("str", data["unit"]), cast("str", data["asked"]))
-
-
-class _Fault(Exception):  # noqa: N818 - what is wrong with a text; it never leaves this file
-    pass
