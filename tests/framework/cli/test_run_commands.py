@@ -242,7 +242,7 @@ def test_a_reward_that_has_not_learned_anything_steers_no_search(trellis, ctrl_c
     for options in (("--search", "best-of-n"), ("--reward", "reward")):
         code, out, err = trellis("solve", tmp_path / "run", "1 + 2 mod 3 =", *options)
         assert (code, out) == (1, "")
-        assert err.startswith("error: the airl reward has not learned anything yet: run a `train` stage")
+        assert err.startswith("error: the reward AIRL has not learned anything yet: run a `train` stage")
 
 
 @pytest.mark.slow

@@ -67,7 +67,7 @@ def test_the_same_row_measured_twice_is_the_same_and_replaces_its_tree(parts, tm
     ]
     first, second = (row.model_dump(exclude={"seconds"}) for row in rows)
     assert first == second
-    assert len((tmp_path / "policy-best-r.jsonl").read_text().splitlines()) == 6
+    assert len((tmp_path / "policy-best-r.jsonl").read_text().splitlines()) == 5
 
 
 def test_no_problems_are_an_error_and_not_a_division_by_zero(parts):

@@ -243,7 +243,7 @@ def test_a_reward_is_fitted_and_measured_without_reinforcement_learning(measured
     found = measured.results.stages["measured"]
     assert [row.reward for row in found.rewards] == ["reward", "pi"]
     assert [row.policy for row in found.policies] == ["policy"]
-    assert all(row.problems == 6 and row.rollouts == 24 for row in (*found.policies, *found.rewards))
+    assert all(row.problems == 5 and row.rollouts == 20 for row in (*found.policies, *found.rewards))
     text = (measured.path / "results.json").read_text(encoding="utf-8")
     jsonschema.validate(Results.model_validate_json(text).model_dump(mode="json"), results_schema())
     assert policies_table("", found.policies).row_count == 1
@@ -274,5 +274,5 @@ def test_a_run_stopped_in_any_of_these_stages_ends_with_the_same_numbers(
 def test_a_reward_that_has_not_learned_anything_is_not_measured(without_rl, tmp_path):
     pipeline = load_pipeline(without_rl, overrides=["stages.fit.with.rollouts=[draw]", "components.sft.with.steps=1"])
     stages = tuple(stage for stage in pipeline.stages if stage.name != "fit")
-    with pytest.raises(NotFittedError, match="the airl reward has not learned anything yet"):
+    with pytest.raises(NotFittedError, match="the reward AIRL has not learned anything yet"):
         run_pipeline(replace(pipeline, stages=stages), out=tmp_path / "run")
