@@ -114,7 +114,7 @@ def trained_by(cell: Cell, name: str) -> TrainablePolicy:
             }
             optimizer, reward = build("rft", config), None
         else:
-            optimizer = build("grpo", {"steps": s.rl_steps, **size, **RL[name]})
+            optimizer = build("grpo", {"steps": s.rl_steps, "process_from": s.rl_steps // 5, **size, **RL[name]})
             reward = build("airl", OWN, policy=policy) if "airl" in name else None
         for _ in optimizer.train(policy=policy, task=cell.task, reward=reward, seed=cell.seed):
             pass
@@ -209,7 +209,7 @@ def regimes_part(cell: Cell) -> Row:
     prefix is log P(correct | prefix) up to a constant. The oracle's process reward is the ceiling.
     """
     cell.sft()
-    fits = {
+    fits: dict[str, Callable[[], RewardModel]] = {
         "airl own": lambda: airl_own(cell, "airl-own", OWN),
         "airl": lambda: airl_given(cell, "airl", GIVEN),
         "oracle": lambda: build("oracle", task=cell.task),
