@@ -250,7 +250,6 @@ def test_airl_s_killed_in_the_middle_of_joint_ends_as_if_it_never_was(tmp_path, 
     root = Path(__file__).parents[3]
     smaller = [
         "components.task.with={train_size: 200, validation_size: 10, test_size: 10, numbers: 3}",
-        "components.solved.with={train_size: 200, validation_size: 10, test_size: 10, numbers: 3, traces_per_problem: 4}",
         "components.sft.with.steps=300",
         "components.sft.with.batch_size=32",
         "components.grpo.with.steps=12",
@@ -259,8 +258,6 @@ def test_airl_s_killed_in_the_middle_of_joint_ends_as_if_it_never_was(tmp_path, 
         "stages.joint.with.checkpoint_every=3",
         "stages.fit.with.steps=10",
         "stages.fit.with.batch_size=32",
-        "stages.fit-traces.with.steps=10",
-        "stages.fit-traces.with.batch_size=16",
         "stages.test.with.problems=5",
     ]
     script = Path(sys.executable).with_name("trellis")
