@@ -16,6 +16,14 @@
     ├── NothingSolvedError          no sampled solution is correct: there is nothing to learn from
     ├── NumericsError               a loss or gradient is not finite
     ├── BudgetExhausted             thrown into a search when its budget is spent
+    ├── SQLError
+    │   ├── QuerySyntaxError        a query cannot be parsed
+    │   ├── UnsafeQueryError        a query is not one SELECT that only reads
+    │   ├── HintSyntaxError         a text is no plan hints
+    │   ├── HintError               plan hints do not fit their query
+    │   └── DatabaseError           the database refused or failed
+    │       ├── ConnectionLostError     the server went away
+    │       └── QueryTimeoutError       a statement ran longer than it may
     └── RunError
         ├── RunDirectoryError       a run directory cannot be used as asked
         ├── CheckpointError         a checkpoint is missing or does not fit
@@ -264,6 +272,97 @@ class BudgetExhausted(TrellisError):  # noqa: N818 - it tells a search to conclu
     def __init__(self, resource: str) -> None:
         self.resource = resource
         super().__init__(f"the search's budget of {resource} is spent")
+
+
+class SQLError(TrellisError):
+    """Something is wrong with a query, its hints or its database."""
+
+
+class QuerySyntaxError(SQLError):
+    """A query cannot be parsed.
+
+    Attributes:
+        line: From 1; None where the parser does not say.
+        column: From 1; None where the parser does not say.
+    """
+
+    def __init__(self, reason: str, *, line: int | None = None, column: int | None = None) -> None:
+        self.line = line
+        self.column = column
+        where = "" if line is None else f" at line {line}, column {column}"
+        super().__init__(f"cannot read the query{where}: {reason}")
+
+
+class UnsafeQueryError(SQLError):
+    """A query is not one SELECT that only reads.
+
+    Attributes:
+        found: What it holds that it may not, as it stands in the query, e.g. "pg_read_file" or "FOR UPDATE".
+    """
+
+    def __init__(self, found: str, *, reason: str, mend: str) -> None:
+        self.found = found
+        super().__init__(f"the query is refused because of {found}: {reason}. {mend}")
+
+
+class HintSyntaxError(SQLError):
+    """A text is no plan hints.
+
+    Attributes:
+        position: Where, in characters from 0.
+        line: Where, from 1.
+        column: Where, from 1.
+        choices: What could stand there, where it is a matter of names.
+    """
+
+    def __init__(self, reason: str, *, text: str, position: int, choices: Sequence[str] = ()) -> None:
+        self.position = position
+        self.line = text.count("\n", 0, position) + 1
+        self.column = position - (text.rfind("\n", 0, position) + 1) + 1
+        self.choices = tuple(choices)
+        super().__init__(f"line {self.line}, column {self.column}: {reason}")
+
+
+class HintError(SQLError):
+    """Plan hints do not fit their query.
+
+    Attributes:
+        hint: The hint, as text.
+        choices: The names that would fit, where it is a matter of names.
+    """
+
+    def __init__(self, hint: str, *, reason: str, choices: Sequence[str] = ()) -> None:
+        self.hint = hint
+        self.choices = tuple(choices)
+        super().__init__(f"{hint}: {reason}")
+
+
+class DatabaseError(SQLError):
+    """The database refused or failed.
+
+    Attributes:
+        sqlstate: The SQL standard's code of five characters; None where the database gave none.
+    """
+
+    def __init__(self, message: str, *, sqlstate: str | None = None) -> None:
+        self.sqlstate = sqlstate
+        super().__init__(message)
+
+
+class ConnectionLostError(DatabaseError):
+    """The server went away; the next call connects anew."""
+
+
+class QueryTimeoutError(DatabaseError):
+    """A statement ran longer than it may.
+
+    Attributes:
+        timeout_ms: How long it was allowed to run.
+    """
+
+    def __init__(self, timeout_ms: float) -> None:
+        self.timeout_ms = timeout_ms
+        super().__init__(f"the statement was stopped after {timeout_ms:.0f} ms", sqlstate="57014")
 
 
 class RunError(TrellisError):

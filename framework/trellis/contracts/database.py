@@ -3,10 +3,33 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from trellis.types import JSON
+from trellis.sql.catalog import Catalog
+from trellis.sql.hints import PlanHints
+from trellis.sql.plan import Plan
+
+if TYPE_CHECKING:
+    from trellis.sql.query import Query
+
+NO_HINTS = PlanHints()
+
+
+@dataclass(frozen=True, slots=True)
+class HintedStatement:
+    """How a backend asks for a plan: the text it sends and the settings that go with it.
+
+    Attributes:
+        sql: One statement; its result is the query's, whatever the hints.
+        settings: Set for this statement alone.
+        untouched: What of the hints could not be asked for, and why: the hint's text to one sentence.
+    """
+
+    sql: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    untouched: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,37 +37,74 @@ class Execution:
     """How one execution went.
 
     Attributes:
-        latency_ms: Client-side wall-clock time; None if it timed out.
+        latency_ms: Client-side wall-clock time from sending the statement to holding its last row; where it timed out,
+            the time after which it was stopped.
         timed_out: Whether the time-out ended it.
-        rows_digest: An order-insensitive digest of the result; None if it timed out.
-        plan: The normalised plan tree.
-        honoured: For each hint, whether the plan follows it.
+        num_rows: Rows of the result; None if it timed out.
+        digest: A digest of the result's rows in any order, of column names too: equal digests are equal results. None if
+            it timed out.
     """
 
-    latency_ms: float | None
-    timed_out: bool
-    rows_digest: str | None
-    plan: Mapping[str, JSON]
-    honoured: Mapping[str, bool]
+    latency_ms: float
+    timed_out: bool = False
+    num_rows: int | None = None
+    digest: str | None = None
 
 
 class DatabaseBackend(ABC):
     """A database whose planner takes hints. Never changes data, never changes a result.
 
-    Capabilities: "join-order", "join-method", "join-method-per-join", "scan-method", "join-side".
+    What it is given is parsed, checked to be one SELECT that only reads, and written anew: a model's text never reaches
+    the database.
+
+    Capabilities: "join-order" (a `Leading` is obeyed), "join-side" (with which input is the outer one), "join-method"
+    (query-wide, by switches), "join-method-per-join", "scan-method" (per alias), "buffers" (explain can count them).
     """
 
-    @abstractmethod
-    def catalog(self) -> Mapping[str, Sequence[str]]:
-        """Return the columns of each table."""
+    dialect: str = "postgres"
+    """sqlglot's name for the language of its queries."""
 
     @abstractmethod
-    def explain(self, query: str, hints: str | None = None) -> Mapping[str, JSON]:
-        """Return the plan of one SELECT under hints, without running it."""
+    def catalog(self) -> Catalog:
+        """Return what the connection sees; read anew after `refresh`, else from memory."""
 
     @abstractmethod
-    def execute(self, query: str, hints: str | None = None, *, timeout_ms: float) -> Execution:
-        """Run one SELECT under hints, read-only, for at most `timeout_ms`."""
+    def refresh(self) -> None:
+        """Forget the catalog, because the schema may have changed."""
+
+    @abstractmethod
+    def parse(self, sql: str) -> Query:
+        """Read one query, checked to be a SELECT that only reads.
+
+        Raises:
+            QuerySyntaxError: The text is no SQL.
+            UnsafeQueryError: It is not one SELECT, or does what a SELECT here may not.
+        """
+
+    @abstractmethod
+    def hinted(self, query: Query, hints: PlanHints = NO_HINTS) -> HintedStatement:
+        """Return what would be sent; without hints the query's own text and no settings.
+
+        Raises:
+            HintError: A hint does not fit the query: an alias or index that is not there, an order that is not legal.
+        """
+
+    @abstractmethod
+    def explain(self, query: Query, hints: PlanHints = NO_HINTS, *, timeout_ms: float | None = None) -> Plan:
+        """Return the planner's plan; with a time-out, run it (EXPLAIN ANALYZE) for at most that long and measure it.
+
+        Raises:
+            QueryTimeoutError: It ran longer than `timeout_ms`.
+        """
+
+    @abstractmethod
+    def execute(self, query: Query, hints: PlanHints = NO_HINTS, *, timeout_ms: float) -> Execution:
+        """Run a query read-only for at most `timeout_ms`; a time-out is an answer, not an error.
+
+        Raises:
+            ConnectionLostError: The server went away; the next call connects anew.
+            DatabaseError: Anything else that the database says.
+        """
 
     @abstractmethod
     def close(self) -> None:
