@@ -8,7 +8,7 @@ stricter rules: every alias once per hint kind, methods and switches by name, no
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
@@ -132,13 +132,12 @@ class PlanHints:
     switches: tuple[Switch, ...] = ()
 
     def __post_init__(self) -> None:
-        def put(name: str, hints: Iterable[Hint]) -> None:
+        scans = sorted(self.scans, key=lambda hint: hint.alias)
+        joins = sorted(self.joins, key=lambda hint: (len(hint.aliases), sorted(hint.aliases)))
+        leading = sorted(self.leading, key=lambda hint: sorted(tree_aliases(hint.tree)))
+        switches = sorted(self.switches, key=lambda hint: hint.name)
+        for name, hints in (("scans", scans), ("joins", joins), ("leading", leading), ("switches", switches)):
             object.__setattr__(self, name, tuple(hints))
-
-        put("scans", sorted(self.scans, key=lambda hint: hint.alias))
-        put("joins", sorted(self.joins, key=lambda hint: (len(hint.aliases), sorted(hint.aliases))))
-        put("leading", sorted(self.leading, key=lambda hint: sorted(tree_aliases(hint.tree))))
-        put("switches", sorted(self.switches, key=lambda hint: hint.name))
 
     def __iter__(self) -> Iterator[Hint]:
         yield from self.scans

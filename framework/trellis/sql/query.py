@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from sqlglot.exp import Expr
+    from sqlglot.expressions import Expr
 
 RelationKind: TypeAlias = Literal["table", "cte", "subquery", "function", "values"]
 
