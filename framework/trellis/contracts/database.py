@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from trellis.errors import CapabilityError
 from trellis.sql.catalog import Catalog
 from trellis.sql.hints import PlanHints
 from trellis.sql.plan import Plan
@@ -98,6 +100,10 @@ class DatabaseBackend(ABC):
         """
 
     @abstractmethod
+    def explain_json(self, query: Query, hints: PlanHints = NO_HINTS, *, timeout_ms: float | None = None) -> str:
+        """Return what `explain` read, as the database wrote it: a JSON document that other tools draw, e.g. PEV2."""
+
+    @abstractmethod
     def execute(self, query: Query, hints: PlanHints = NO_HINTS, *, timeout_ms: float) -> Execution:
         """Run a query read-only for at most `timeout_ms`; a time-out is an answer, not an error.
 
@@ -105,6 +111,26 @@ class DatabaseBackend(ABC):
             ConnectionLostError: The server went away; the next call connects anew.
             DatabaseError: Anything else that the database says.
         """
+
+    @abstractmethod
+    def alone(self) -> AbstractContextManager[None]:
+        """Return a context in which nobody else times anything on this database: others wait for it to end."""
+
+    def setup_role(self, role: str, *, dry_run: bool = False) -> tuple[str, ...]:
+        """Make a role that can only read, for others to connect as, and return the statements that make it.
+
+        It may be done again: what is there is brought into order. The connection must be that of an administrator.
+
+        Args:
+            role: Its name.
+            dry_run: Only return the statements.
+
+        Raises:
+            CapabilityError: The database has no roles.
+        """
+        raise CapabilityError(
+            type(self).__name__, capability="roles", mend="its file's permissions decide who reads it."
+        )
 
     @abstractmethod
     def close(self) -> None:
