@@ -126,6 +126,7 @@ class Reader(Lexer):
         super().__init__(text)
         self._opened = False
         self._said: dict[object, Hint] = {}
+        self._resume: int | None = None
 
     def next_hint(self) -> Located | None:
         """Read one hint; None at the end of the text.
@@ -186,7 +187,8 @@ class Reader(Lexer):
     def skip(self) -> None:
         """Go behind the last error, to the next keyword with a parenthesis."""
         assert self.problem is not None
-        position = max(self.position, self.problem.position + 1)
+        position = max(self.position, self.problem.position + 1) if self._resume is None else self._resume
+        self._resume = None
         for match in WORD.finditer(self.text, position, self.end):
             known = match.group().lower()
             opens = self.text.startswith("(", self.after_space(match.end()))
@@ -347,7 +349,7 @@ class Reader(Lexer):
         at = self.end if before is None else before.start
         end = len(self.text[:at].rstrip(SPACE))
         if before is not None:
-            self.position = before.start
+            self._resume = before.start
         self.fail(f"{what}{where}, for {keyword}'s '('", at=at, mend=Mend(end, end, ")" * missing))
 
 
