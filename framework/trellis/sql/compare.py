@@ -5,8 +5,8 @@ what counts is the plan. `Verdict.status` is "honoured" where the plan does what
 "ignored" where it does not; the reason says what the plan does instead.
 
 The join tree of a block is read from the plan as the query sees it: nodes with one input (Hash, Sort, Gather, …) are looked
-through, a node with an alias of the block is a leaf whatever is below it, partitions of a table (p_1, p_2, …) are their table, and
-the relations of a derived table or CTE whose own node the planner left out stand for its alias, as long as nothing else is
+through, a node with an alias of the block is a leaf whatever is below it, partitions of a table (p_1, p_2, …) are their table,
+and the relations of a derived table or CTE whose own node the planner left out stand for its alias, as long as nothing else is
 joined between them. Relations of other blocks that were pulled up into this one (an EXISTS) are looked through.
 """
 

@@ -75,6 +75,7 @@ MISTAKES = {
 """What is written by mistake, in lower case: names of plan nodes, which the released SEFRQO prompts take for keywords."""
 
 _NODE_NAME = re.compile(r"(\w+(?:[ ]\w+){0,3})\s*\(")
+_GROUP = re.compile(r"[\w \t]*\((?:[^()]|\([^()]*\))*\)")
 _TRUTH = {"true": "on", "false": "off", "yes": "on", "no": "off"}
 _BY_LOWER = {str(keyword).lower(): str(keyword) for keyword in KEYWORDS}
 _OTHER_BY_LOWER = {keyword.lower(): keyword for keyword in OTHER_KEYWORDS}
@@ -185,14 +186,17 @@ class Reader(Lexer):
                 self.fail(f"{reason}, after {other}: keep one", at=start, mend=mend)
 
     def skip(self) -> None:
-        """Go behind the last error, to the next keyword with a parenthesis."""
+        """Go behind the last error: to the next keyword with a parenthesis, or the next word with one that begins a line."""
         assert self.problem is not None
-        position = max(self.position, self.problem.position + 1) if self._resume is None else self._resume
-        self._resume = None
+        if self._resume is not None:
+            self.position, self._resume = self._resume, None
+            return
+        position = max(self.position, self.problem.position + 1)
         for match in WORD.finditer(self.text, position, self.end):
             known = match.group().lower()
             opens = self.text.startswith("(", self.after_space(match.end()))
-            if opens and (known in _BY_LOWER or known in _OTHER_BY_LOWER or known in MISTAKES):
+            first = not self.text[self.text.rfind("\n", 0, match.start()) + 1 : match.start()].strip(SPACE)
+            if opens and (first or known in _BY_LOWER or known in _OTHER_BY_LOWER or known in MISTAKES):
                 self.position = match.start()
                 return
         self.position = self.end
@@ -201,6 +205,8 @@ class Reader(Lexer):
         lower = word.text.lower()
         if lower in _BY_LOWER:
             return _BY_LOWER[lower]
+        group = _GROUP.match(self.text, word.stop, self.end)
+        self._resume = group.end() if group else None
         if lower in _OTHER_BY_LOWER:
             self.fail(
                 f"{_OTHER_BY_LOWER[lower]} is a hint of pg_hint_plan that is not part of this subset. "

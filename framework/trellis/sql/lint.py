@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from trellis.errors import HintSyntaxError
 from trellis.sql.fit import misfits
-from trellis.sql.grammar import KEYWORDS, Located, Reader
-from trellis.sql.hints import ScanHint
+from trellis.sql.grammar import Located, Reader
+from trellis.sql.hints import ScanHint, Switch
 from trellis.sql.tokens import MAX_CHARS, WORD, Mend
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ Severity: TypeAlias = Literal["error", "warning", "info"]
 Dialect: TypeAlias = Literal["trellis", "pg_hint_plan"]
 
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+_QUOTED = re.compile(r'"[^"]*"')
 _UPPER = re.compile(r"[A-Z]")
 
 
@@ -94,14 +95,16 @@ def mended(text: str) -> str:
     """
     if len(text) > MAX_CHARS:
         return text
-    behind = 0
-    # A mend may bring up the next one at the same place, never without end: each takes away an error that is there.
-    for _ in range(MAX_CHARS):
-        mends = [finding.mend for finding in lint(text) if finding.mend and finding.position >= behind]
+    # A mend may bring up the next problem at the same place; a hint with hundreds of them is left to a person.
+    for _ in range(200):
+        mends = [finding.mend for finding in lint(text) if finding.mend]
         if not mends:
-            return text
-        mend = mends[0]
-        text = text[: mend.start] + mend.text + text[mend.stop :]
+            break
+        behind = len(text) + 1
+        for mend in sorted(mends, key=lambda mend: mend.start, reverse=True):
+            if mend.stop < behind:
+                text = text[: mend.start] + mend.text + text[mend.stop :]
+                behind = mend.start
     return text
 
 
@@ -118,7 +121,7 @@ def _read_on(
                 return located, broken
             reader.check_new(each)
             located.append(each)
-        except HintSyntaxError as error:
+        except HintSyntaxError:
             problem = reader.problem
             assert problem is not None
             mend = problem.mend
@@ -132,7 +135,6 @@ def _read_on(
             findings.append(
                 _finding("error", problem.reason, text, offset + problem.position, suggestion=suggestion, mend=mend)
             )
-            del error
             if len(hints) > MAX_CHARS:
                 return located, broken
             if broken is None:
@@ -143,10 +145,10 @@ def _read_on(
 def _hint_comment(text: str) -> tuple[int, str, list[LintFinding]]:
     """Find the hints in a statement, as pg_hint_plan does: their offset, their text, and what keeps them from being found."""
     findings: list[LintFinding] = []
-    comments = [match for match in _COMMENT.finditer(text)]
+    comments = list(_COMMENT.finditer(text))
     hinting = [match for match in comments if match.group().startswith("/*+")]
     if not hinting:
-        if "/*" in text or "--" in text:
+        if ("/*" in text or "--" in text) and "/*+" not in text:
             findings.append(_finding("warning", "pg_hint_plan reads hints from a comment '/*+ … */' alone", text, 0))
         return 0, text, findings
     first = hinting[0]
@@ -174,14 +176,14 @@ def _silences(located: list[Located], broken: int | None, hints: str, text: str,
         reason = f"pg_hint_plan stops reading at the first error: it drops everything from here on{lost}"
         findings.append(_finding("warning", reason, text, offset + broken))
     for each in located:
-        for match in WORD.finditer(hints, each.start, each.stop):
-            name = match.group()
-            quoted_name = hints[match.start() - 1 : match.start()] == '"'
-            if not quoted_name and name not in KEYWORDS and _UPPER.search(name) and match.start() > each.start:
+        unquoted = _QUOTED.sub(lambda match: " " * len(match.group()), hints[: each.stop])
+        for match in WORD.finditer(unquoted, each.start):
+            name, start = match.group(), offset + match.start()
+            if match.start() > each.start and _UPPER.search(name) and not isinstance(each.hint, Switch):
                 lower = name.lower()
-                mend = Mend(offset + match.start(), offset + match.end(), lower)
+                mend = Mend(start, start + len(name), lower)
                 reason = f"pg_hint_plan folds no names: {name} is not the alias {lower}, and the hint would not be used"
-                findings.append(_finding("warning", reason, text, offset + match.start(), suggestion=lower, mend=mend))
+                findings.append(_finding("warning", reason, text, start, suggestion=lower, mend=mend))
         if isinstance(each.hint, ScanHint) and each.hint.index is not None:
             reason = (
                 f"pg_hint_plan calls this hint used even if {each.hint.index} does not exist, and reads the table by a Seq Scan: "

@@ -140,12 +140,13 @@ class Lexer:
         number = _NUMBER.match(self.text, start, self.end)
         rest = self.text[start : start + 2]
         mend = None
+        space = "" if self.after_space(start + 1) > start + 1 else " "
         if char == ",":
-            reason, mend = "names are separated by spaces, not commas", Mend(start, start + 1, " ")
+            reason, mend = "names are separated by spaces, not commas", Mend(start, start + 1, space)
         elif char == ".":
             reason = "an alias or index stands alone, without a schema, a table or a column"
         elif char == "=":
-            reason, mend = "a switch and its value are separated by a space", Mend(start, start + 1, " ")
+            reason, mend = "a switch and its value are separated by a space", Mend(start, start + 1, space)
         elif char == ";":
             reason, mend = "hints are not ended by a semicolon", Mend(start, start + 1, "")
         elif char == "'":
