@@ -13,7 +13,7 @@ ALL_SHAPES: tuple[Shape, ...] = ("star", "snowflake", "chain", "cycle", "many-to
 class GeneratorConfig(Config):
     """Which shop to make, and which queries to ask of it."""
 
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**50)] = 0
     """Fixes every row and every query. A workload is the same in every process, whatever the pipeline's own seed is."""
 
     scale: Annotated[float, Field(ge=0.05, le=20)] = 1.0

@@ -4,7 +4,7 @@ A planner multiplies selectivities as if columns were independent, and spreads t
 keys. Here neither holds, in four ways that multiply each other:
 
 1. *Hot keys.* One percent of the customers own over a third of all orders, visits, reviews and tickets; one percent of the
-   products over a third of all items and reviews. Foreign keys are skewed inside both groups too (u², u³).
+   products over a third of all items and reviews. Foreign keys are skewed inside both groups too (u^1.5, u^3).
 2. *Functional dependencies.* A table's class (0 … K-1) is written into three columns, each coarser than the one before:
    segment → plan → channel. Three predicates on it select as much as the first alone, and look far more selective.
 3. *Dependencies across a join.* product.line follows from the brand, customer.market and store.region from the city.
@@ -12,7 +12,7 @@ keys. Here neither holds, in four ways that multiply each other:
    customers, and the other way round: a predicate that looks selective multiplies, one that looks idle eliminates.
 
 Random numbers are `hashint8extended(row, seed)`, so no random state is kept and every row can be computed alone. Powers
-are products, which IEEE 754 fixes, where `pow` may differ in its last bit between machines.
+are products and square roots, which IEEE 754 fixes; `pow` may differ in its last bit between machines.
 """
 
 from __future__ import annotations
@@ -120,13 +120,13 @@ class _Table:
         self._columns = [("id", "int PRIMARY KEY", "i")]
         self._indexed: list[str] = []
 
-    def uniform(self, power: int = 1) -> str:
-        """Return u^power with u from a new stream of numbers in [0, 1)."""
+    def uniform(self, power: float = 1) -> str:
+        """Return u^power, the power 1.5 or whole, with u from a new stream of numbers in [0, 1)."""
         self._stream += 1
         u = f"((hashint8extended(i, {self._stream}) & 9007199254740991)::float8 / 9007199254740992)"
-        return " * ".join([u] * power)
+        return " * ".join([u] * int(power) + [f"sqrt({u})"] * (power == 1.5))
 
-    def below(self, count: int, power: int = 1) -> str:
+    def below(self, count: int, power: float = 1) -> str:
         """Return an integer in 0 … count - 1, the low ones more frequent the higher the power."""
         return f"floor({count} * {self.uniform(power)})::int"
 
@@ -143,7 +143,7 @@ class _Table:
     def hot_key(self, name: str, table: str) -> None:
         """Add a foreign key of which `HOT_SHARE` falls on the hot keys of its table, and some more by skew."""
         rows = self._rows[table]
-        hot, any_ = self.below(hot_keys(rows), 2), self.below(rows, 3)
+        hot, any_ = self.below(hot_keys(rows), 1.5), self.below(rows, 3)
         self.number(name, f"1 + CASE WHEN {self.uniform()} < {HOT_SHARE} THEN {hot} ELSE {any_} END")
         self._indexed.append(name)
 

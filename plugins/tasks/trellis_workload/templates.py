@@ -162,7 +162,7 @@ def star_customer(d: Draw) -> list[str]:
     return [
         *d.hot("c", depth=2),
         *d.rare("t", "ticket"),
-        *d.within("t.day", 0.4),
+        *d.within("t.day", 0.35),
         *d.rare("r", "review"),
         *d.equal("r.rating", 1, 5),
         *d.common("o", "orders"),
@@ -213,10 +213,10 @@ def snowflake_review(d: Draw) -> list[str]:
     return [
         *d.hot("c"),
         *d.rare("v", "visit"),
-        *d.within("v.day", 0.4),
+        *d.within("v.day", 0.8),
         *d.rare("r", "review"),
         *d.brand(),
-        *d.within("p.price", 0.2, below=500),
+        *d.within("p.price", 0.4, below=500),
     ]
 
 
@@ -284,7 +284,7 @@ def cycle_follows(d: Draw) -> list[str]:
         *d.hot("c"),
         *d.rare("r", "review"),
         *d.equal("w.rating", 1, 5),
-        *d.within("e.joined", 0.3),
+        *d.within("e.joined", 0.1),
         *d.within("p.price", 0.2, below=500),
     ]
 
@@ -303,6 +303,7 @@ def many_tags(d: Draw) -> list[str]:
         f"p.line = 'line-{class_}'",
         f"p.family = 'family-{class_ // 2}'",
         *d.common("i", "item"),
+        *d.within("p.price", 0.4, below=500),
         *d.rare("r", "review"),
         *d.equal("r.rating", 1, 5),
         *d.equal("g.topic", 0, 24),
@@ -322,7 +323,7 @@ def many_follows(d: Draw) -> list[str]:
         *d.hot("c"),
         *d.rare("t", "ticket"),
         *d.within("t.day", 0.1),
-        *d.within("e.joined", 0.2),
+        *d.within("e.joined", 0.1),
         *d.common("v", "visit"),
         *d.within("v.day", 0.05),
         *d.common("o", "orders"),
