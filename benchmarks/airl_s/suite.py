@@ -17,6 +17,10 @@ class BenchTask:
         numbers: The numbers below this are one token each.
         max_tokens: At most so many tokens per completion.
         config: What differs from the component's defaults.
+        sft: SFT steps, as a multiple of `Sizes.sft_steps`: so many that the policy knows the task's rules.
+        learning_rate: Of every learned reward's fit.
+
+    The last two, and the difficulty, were chosen on validation problems of seed 0.
     """
 
     use: str
@@ -24,6 +28,8 @@ class BenchTask:
     numbers: int = 64
     max_tokens: int = 64
     config: Mapping[str, Any] = field(default_factory=dict)
+    sft: float = 1.0
+    learning_rate: float = 2e-3
 
 
 _LETTERS = tuple(f"{letter}>" for letter in "abcdefghijkl")

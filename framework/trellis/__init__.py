@@ -11,6 +11,7 @@ from trellis.contracts import (
     Executor,
     Extend,
     Finding,
+    HintedStatement,
     ItemResult,
     LearnedReward,
     Match,
@@ -18,6 +19,7 @@ from trellis.contracts import (
     PolicyOptimizer,
     PromptBuilder,
     Record,
+    RecordedQuery,
     RetrievalStore,
     RewardModel,
     Score,
@@ -48,6 +50,7 @@ from trellis.types import (
 if TYPE_CHECKING:
     from trellis.component import Component, Config, Kind, Need
     from trellis.hooks import hookimpl
+    from trellis.measuring.measure import measure
     from trellis.plugins import build
     from trellis.run.evaluate import evaluate
     from trellis.run.pipeline import Run, run_pipeline
@@ -63,6 +66,7 @@ _LAZY = {
     "evaluate": "trellis.run.evaluate",
     "hookimpl": "trellis.hooks",
     "load_pipeline": "trellis.spec",
+    "measure": "trellis.measuring.measure",
     "run_pipeline": "trellis.run.pipeline",
 }
 
@@ -77,6 +81,7 @@ __all__ = [
     "Executor",
     "Extend",
     "Finding",
+    "HintedStatement",
     "ItemResult",
     "Kind",
     "LearnedReward",
@@ -88,6 +93,7 @@ __all__ = [
     "Problem",
     "PromptBuilder",
     "Record",
+    "RecordedQuery",
     "RetrievalStore",
     "RewardModel",
     "Rollout",
@@ -111,6 +117,7 @@ __all__ = [
     "evaluate",
     "hookimpl",
     "load_pipeline",
+    "measure",
     "run_pipeline",
 ]
 

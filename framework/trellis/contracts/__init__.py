@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from trellis.contracts.aggregation import Aggregate, aggregate
 from trellis.contracts.candidates import conclude, distinct, rank, softmax, unscored, weighted_shares, weighted_vote
-from trellis.contracts.database import DatabaseBackend, Execution
+from trellis.contracts.database import DatabaseBackend, Execution, HintedStatement, RecordedQuery
 from trellis.contracts.executor import Executor, ItemResult
 from trellis.contracts.optimizer import PolicyOptimizer, State
 from trellis.contracts.policy import Policy, TrainablePolicy
@@ -42,6 +42,7 @@ __all__ = [
     "Executor",
     "Extend",
     "Finding",
+    "HintedStatement",
     "ItemResult",
     "LearnedReward",
     "Match",
@@ -49,6 +50,7 @@ __all__ = [
     "PolicyOptimizer",
     "PromptBuilder",
     "Record",
+    "RecordedQuery",
     "RetrievalStore",
     "RewardModel",
     "Score",

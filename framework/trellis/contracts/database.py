@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -53,6 +53,21 @@ class Execution:
     digest: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class RecordedQuery:
+    """A query that a database remembers, as pg_stat_statements does.
+
+    Attributes:
+        sql: Its text, with $1, $2, … where the record has left out constants.
+        calls: How often it ran.
+        total_ms: How long in all.
+    """
+
+    sql: str
+    calls: int
+    total_ms: float
+
+
 class DatabaseBackend(ABC):
     """A database whose planner takes hints. Never changes data, never changes a result.
 
@@ -60,7 +75,8 @@ class DatabaseBackend(ABC):
     the database.
 
     Capabilities: "join-order" (a `Leading` is obeyed), "join-side" (with which input is the outer one), "join-method"
-    (query-wide, by switches), "join-method-per-join", "scan-method" (per alias), "buffers" (explain can count them).
+    (query-wide, by switches), "join-method-per-join", "scan-method" (per alias), "buffers" (explain can count them),
+    "administrator" (`admin_dsn` works), "recorded" (`recorded` works).
     """
 
     dialect: str = "postgres"
@@ -115,6 +131,28 @@ class DatabaseBackend(ABC):
     @abstractmethod
     def alone(self) -> AbstractContextManager[None]:
         """Return a context in which nobody else times anything on this database: others wait for it to end."""
+
+    def admin_dsn(self) -> str:
+        """Return a connection string of an administrator, for what a backend never does itself: to load data.
+
+        Raises:
+            CapabilityError: The backend was not given an administrator; data is loaded by other means.
+        """
+        raise CapabilityError(
+            type(self).__name__, capability="administrator", mend="load data with the database's own tools."
+        )
+
+    def recorded(self) -> Sequence[RecordedQuery]:
+        """Return the queries that the database remembers having run, those that took longest in all first.
+
+        Raises:
+            CapabilityError: It keeps no such record.
+        """
+        raise CapabilityError(type(self).__name__, capability="record of queries", mend="give the workload as files.")
+
+    def examples(self, table: str, column: str) -> Sequence[str]:
+        """Return literals that a column holds, as SQL, from the planner's statistics; empty where there are none."""
+        return ()
 
     def setup_role(self, role: str, *, dry_run: bool = False) -> tuple[str, ...]:
         """Make a role that can only read, for others to connect as, and return the statements that make it.

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 from pydantic import Field, model_validator
 
 from trellis.component import Config
+from trellis.measuring.config import MeasureConfig
 
 Shape: TypeAlias = Literal["star", "snowflake", "chain", "cycle", "many-to-many", "hub", "wide", "control"]
 ALL_SHAPES: tuple[Shape, ...] = ("star", "snowflake", "chain", "cycle", "many-to-many", "hub", "wide", "control")
@@ -41,3 +42,44 @@ class GeneratorConfig(Config):
         if self.templates == ():
             raise ValueError("templates is empty: name at least one, or leave it out for all of them")
         return self
+
+
+class MeasuredConfig(Config):
+    """How a workload's solutions are measured."""
+
+    measure: MeasureConfig = MeasureConfig()
+    """The protocol of each measurement."""
+
+    skip_unusable: bool = False
+    """Whether queries that cannot be read, or do more than read, are left out; else the first of them is an error."""
+
+
+class FilesConfig(MeasuredConfig):
+    """Where the queries are."""
+
+    paths: Annotated[tuple[str, ...], Field(min_length=1)]
+    """SQL files, and folders of them. A query's split comes from its fingerprint: seven in ten train, one validation, two
+    test."""
+
+
+class ShopConfig(GeneratorConfig, MeasuredConfig):
+    """Which shop, and where it is loaded."""
+
+    load_dsn: str | None = None
+    """An administrator's connection string, to load the shop with; left out, the embedded server's own."""
+
+
+class RecordedConfig(MeasuredConfig):
+    """Which of the recorded queries."""
+
+    limit: Annotated[int, Field(ge=1)] = 100
+    """So many queries at most, those that took longest in all."""
+
+    min_calls: Annotated[int, Field(ge=1)] = 1
+    """Queries that ran less often are left out."""
+
+    variants: Annotated[int, Field(ge=1)] = 3
+    """So many instances of each query with parameters, each with constants of its own."""
+
+    seed: int | None = None
+    """Draws the constants."""
