@@ -34,8 +34,7 @@ _DUCKDB = (
     r"(read_\w+|sniff_csv|parquet_\w+|glob|getenv|\w+_scan|query|query_table|nextval|currval|setseed|load_aws_credentials)",
 )
 _DANGEROUS = {
-    dialect: re.compile("|".join(patterns))
-    for dialect, patterns in {"postgres": _POSTGRES, "duckdb": _DUCKDB}.items()
+    dialect: re.compile("|".join(patterns)) for dialect, patterns in {"postgres": _POSTGRES, "duckdb": _DUCKDB}.items()
 }
 """By dialect: functions that read files, reach other servers, change state or settings, wait, or run text as SQL."""
 
@@ -78,11 +77,15 @@ def check_safe(tree: Expr, *, dialect: str, allow_functions: Collection[str] = (
             )
         if isinstance(node, exp.Lock):
             raise UnsafeQueryError(
-                node.sql(dialect=dialect), reason="it locks rows, which is a write", mend="Leave the locking clause out."
+                node.sql(dialect=dialect),
+                reason="it locks rows, which is a write",
+                mend="Leave the locking clause out.",
             )
         if isinstance(node, exp.Into):
             raise UnsafeQueryError(
-                node.sql(dialect=dialect).strip(), reason="it makes a table", mend="Leave INTO out; the rows are returned."
+                node.sql(dialect=dialect).strip(),
+                reason="it makes a table",
+                mend="Leave INTO out; the rows are returned.",
             )
         if isinstance(node, exp.Placeholder | exp.Parameter):
             raise UnsafeQueryError(

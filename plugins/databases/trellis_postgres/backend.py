@@ -173,14 +173,10 @@ class Postgres(DatabaseBackend):
         statement = self.hinted(query, hints)
         digest = RowDigest()
         try:
-            answer = self._session.run(
-                statement.sql, settings=statement.settings, timeout_ms=timeout_ms, digest=digest
-            )
+            answer = self._session.run(statement.sql, settings=statement.settings, timeout_ms=timeout_ms, digest=digest)
         except QueryTimeoutError:
             return Execution(timeout_ms, timed_out=True)
-        return Execution(
-            answer.latency_ms, num_rows=digest.num_rows, digest=digest.hexdigest(answer.columns)
-        )
+        return Execution(answer.latency_ms, num_rows=digest.num_rows, digest=digest.hexdigest(answer.columns))
 
     def hint_reports(self, query: Query, hints: PlanHints) -> list[HintReport]:
         """Return what pg_hint_plan says became of each hint.

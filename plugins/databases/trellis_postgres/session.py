@@ -193,4 +193,6 @@ class Session:
 
 def _no_connection(error: Exception) -> DatabaseError:
     said = " ".join(str(error).split())
-    return ConnectionLostError(f"cannot connect: {said}. Check the DSN, and that the server runs and accepts connections.")
+    return ConnectionLostError(
+        f"cannot connect: {said}. Check the DSN, and that the server runs and accepts connections."
+    )

@@ -98,9 +98,7 @@ def _statements(
         plain.append(sql.SQL("REVOKE CREATE ON SCHEMA {} FROM {}").format(schema, name))
         plain.append(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, name))
         plain.append(sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}").format(schema, name))
-        plain.append(
-            sql.SQL("ALTER DEFAULT PRIVILEGES IN SCHEMA {} GRANT SELECT ON TABLES TO {}").format(schema, name)
-        )
+        plain.append(sql.SQL("ALTER DEFAULT PRIVILEGES IN SCHEMA {} GRANT SELECT ON TABLES TO {}").format(schema, name))
     if restrict_public:
         plain.append(sql.SQL("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
         plain.append(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(database))

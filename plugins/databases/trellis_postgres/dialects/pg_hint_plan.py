@@ -28,7 +28,9 @@ class PgHintPlan(HintDialect):
     """Writes hints as a comment."""
 
     name = "pg_hint_plan"
-    capabilities = frozenset({"join-order", "join-side", "join-method", "join-method-per-join", "scan-method", "buffers"})
+    capabilities = frozenset(
+        {"join-order", "join-side", "join-method", "join-method-per-join", "scan-method", "buffers"}
+    )
     library = "pg_hint_plan"
 
     def hinted(self, query: Query, hints: PlanHints) -> HintedStatement:
@@ -42,7 +44,9 @@ class PgHintPlan(HintDialect):
         for hint in asked:
             # No quoting protects what stands in a comment from these.
             if "*/" in str(hint) or "/*" in str(hint):
-                raise HintError(str(hint), reason="a name in it ends or begins a comment, which cannot be written in one")
+                raise HintError(
+                    str(hint), reason="a name in it ends or begins a comment, which cannot be written in one"
+                )
         settings = free_search(query) if hints.leading or hints.joins else {}
         return HintedStatement(f"/*+ {asked.render()} */ {query.sql}", settings, untouched)
 

@@ -47,7 +47,9 @@ class PgPlanAdvice(HintDialect):
     """Writes hints as the setting `pg_plan_advice.advice`."""
 
     name = "pg_plan_advice"
-    capabilities = frozenset({"join-order", "join-side", "join-method", "join-method-per-join", "scan-method", "buffers"})
+    capabilities = frozenset(
+        {"join-order", "join-side", "join-method", "join-method-per-join", "scan-method", "buffers"}
+    )
     library = "pg_plan_advice"
 
     def hinted(self, query: Query, hints: PlanHints) -> HintedStatement:
@@ -83,14 +85,14 @@ def _order(tree: Join) -> list[str]:
     return [*first, quoted(tree.right) if isinstance(tree.right, str) else f"({' '.join(_order(tree.right))})"]
 
 
-def _join(
-    hint: JoinHint, inner: JoinTree | None, outermost: frozenset[str], untouched: dict[str, str]
-) -> str | None:
+def _join(hint: JoinHint, inner: JoinTree | None, outermost: frozenset[str], untouched: dict[str, str]) -> str | None:
     if not outermost.issuperset(hint.aliases):
         untouched[str(hint)] = _IN_SUBQUERY
         return None
     if inner is None:
-        untouched[str(hint)] = "plan advice names a join by its inner input, which only a Leading with this join in it tells"
+        untouched[str(hint)] = (
+            "plan advice names a join by its inner input, which only a Leading with this join in it tells"
+        )
         return None
     names = [quoted(alias) for alias in tree_aliases(inner)]
     return f"{_JOINS[hint.method]}({names[0] if len(names) == 1 else f'({" ".join(names)})'})"
@@ -107,5 +109,7 @@ def _scan(hint: ScanHint, outermost: frozenset[str], untouched: dict[str, str]) 
             return None
         return f"{word}({alias} {quoted(hint.index)})"
     if hint.index is not None:
-        untouched[str(hint)] = "plan advice cannot name a bitmap scan's index: a bitmap scan with any index is asked for"
+        untouched[str(hint)] = (
+            "plan advice cannot name a bitmap scan's index: a bitmap scan with any index is asked for"
+        )
     return f"{word}({alias})"
