@@ -13,7 +13,8 @@ from trellis_postgres.session import Session
 
 _TABLES = """
 SELECT pg_catalog.json_build_object(
-         'oid', c.oid, 'schema', n.nspname, 'name', c.relname, 'kind', c.relkind, 'visible', pg_catalog.pg_table_is_visible(c.oid),
+         'oid', c.oid, 'schema', n.nspname, 'name', c.relname, 'kind', c.relkind,
+         'visible', pg_catalog.pg_table_is_visible(c.oid),
          'rows', CASE WHEN c.relkind IN ('v', 'f') OR c.reltuples < 0 OR (c.reltuples = 0 AND c.relpages = 0) THEN NULL
                       ELSE c.reltuples END,
          'definition', CASE WHEN c.relkind = 'v' THEN pg_catalog.pg_get_viewdef(c.oid) END,

@@ -12,8 +12,20 @@ from trellis import Config
 DialectName: TypeAlias = Literal["auto", "rewrite", "pg_hint_plan", "pg_plan_advice"]
 Milliseconds: TypeAlias = Annotated[float, Field(gt=0)]
 
-MANAGED = ("statement_timeout", "lock_timeout", "transaction_read_only", "default_transaction_read_only", "role",
-           "session_authorization", "search_path", "standard_conforming_strings", "client_encoding", "extra_float_digits")  # fmt: skip
+MANAGED = frozenset(
+    [
+        "statement_timeout",
+        "lock_timeout",
+        "transaction_read_only",
+        "default_transaction_read_only",
+        "role",
+        "session_authorization",
+        "search_path",
+        "standard_conforming_strings",
+        "client_encoding",
+        "extra_float_digits",
+    ]
+)
 """Settings that the backend sets itself."""
 
 

@@ -95,7 +95,8 @@ def _join(hint: JoinHint, inner: JoinTree | None, outermost: frozenset[str], unt
         )
         return None
     names = [quoted(alias) for alias in tree_aliases(inner)]
-    return f"{_JOINS[hint.method]}({names[0] if len(names) == 1 else f'({" ".join(names)})'})"
+    target = names[0] if len(names) == 1 else f"({' '.join(names)})"
+    return f"{_JOINS[hint.method]}({target})"
 
 
 def _scan(hint: ScanHint, outermost: frozenset[str], untouched: dict[str, str]) -> str | None:

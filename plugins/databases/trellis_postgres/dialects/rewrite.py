@@ -1,17 +1,18 @@
 """Hints by rewriting the query, for any PostgreSQL without an extension.
 
 The join order is written into FROM as an explicit tree of joins, which the planner keeps under `join_collapse_limit = 1`
-(https://www.postgresql.org/docs/current/explicit-joins.html); it still decides which input is the outer one. Methods are query-wide
-settings (`enable_hashjoin` …): a hint for each join is exact only where all joins of the query are to have the same method, and
-likewise for scans. Every other hint is said to be untouched.
+(https://www.postgresql.org/docs/current/explicit-joins.html); it still decides which input is the outer one. Methods are settings
+for the whole query (`enable_hashjoin` …): a hint for each join is exact only where all joins of the query are to have the same
+method, and likewise for scans. Every other hint is said to be untouched.
 """
 
 from __future__ import annotations
 
+from trellis.sql.rewrite import rewrite
+
 from trellis.contracts.database import HintedStatement
 from trellis.sql.hints import JoinMethod, PlanHints, ScanMethod
 from trellis.sql.query import Query
-from trellis.sql.rewrite import rewrite
 from trellis_postgres.dialects.base import HintDialect, switch_settings
 
 _JOIN_SWITCH = {
