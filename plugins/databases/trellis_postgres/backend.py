@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 
-from trellis.sql.reader import parse_query
+import psycopg
 
-from trellis.contracts.database import NO_HINTS, DatabaseBackend, Execution, HintedStatement
+from trellis.contracts.database import NO_HINTS, DatabaseBackend, Execution, HintedStatement, RecordedQuery
 from trellis.errors import CapabilityError, DatabaseError, QuerySyntaxError, QueryTimeoutError
 from trellis.sql.catalog import Catalog
 from trellis.sql.fit import check_hints
 from trellis.sql.hints import PlanHints
 from trellis.sql.plan import Plan
 from trellis.sql.query import Query
+from trellis.sql.reader import parse_query
 from trellis.sql.safety import check_safe
 from trellis_postgres.catalog import Schema, read_schema
 from trellis_postgres.config import PostgresConfig
@@ -27,8 +30,24 @@ from trellis_postgres.plan import parse_plan
 from trellis_postgres.probe import choose_dialect
 from trellis_postgres.server import EmbeddedServer
 from trellis_postgres.session import Session
+from trellis_postgres.setup import ROLE, setup_role
 
 _PARSED_AT_MOST = 1024
+_TIMING = int.from_bytes(b"trellis", "big")
+_STATEMENTS_SCHEMA = """
+SELECT pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_extension e
+JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_stat_statements'
+"""
+_STATEMENTS = """
+SELECT s.query, s.calls, s.total_exec_time FROM {}.pg_stat_statements s
+JOIN pg_catalog.pg_database d ON d.oid = s.dbid WHERE d.datname = pg_catalog.current_database() AND s.query IS NOT NULL
+ORDER BY s.total_exec_time DESC
+"""
+_EXAMPLES = """
+SELECT pg_catalog.quote_literal(v) FROM pg_catalog.pg_stats s, LATERAL pg_catalog.unnest(
+    COALESCE(s.most_common_vals::text::text[], '{}') || COALESCE(s.histogram_bounds::text::text[], '{}')) v
+WHERE s.schemaname = $1 AND s.tablename = $2 AND s.attname = $3
+"""
 
 
 class Postgres(DatabaseBackend):
@@ -49,6 +68,8 @@ class Postgres(DatabaseBackend):
         self._schema: Schema | None = None
         self._guard: FunctionGuard | None = None
         self._parsed: OrderedDict[str, Query] = OrderedDict()
+        self._alone: psycopg.Connection | None = None
+        self._num_alone = 0
 
     @property
     def hint_dialect(self) -> HintDialect:
@@ -127,33 +148,18 @@ class Postgres(DatabaseBackend):
             QueryTimeoutError: It ran longer than `timeout_ms`.
         """
         aliases = [relation.alias for relation in query.relations if relation.hintable]
-        return parse_plan(self.raw_explain(query, hints, timeout_ms=timeout_ms, buffers=False), aliases=aliases)
+        return parse_plan(self.explain_json(query, hints, timeout_ms=timeout_ms), aliases=aliases)
 
-    def raw_explain(
-        self,
-        query: Query,
-        hints: PlanHints = NO_HINTS,
-        *,
-        timeout_ms: float | None = None,
-        buffers: bool = True,
-        timing: bool = True,
-    ) -> str:
-        """Return PostgreSQL's own JSON, as PEV2 and other viewers read it.
-
-        Args:
-            query: The query.
-            hints: Its hints.
-            timeout_ms: How long it may run; None for the plan alone.
-            buffers: Whether to count the blocks that it reads.
-            timing: Whether to time each node, which makes an execution slower.
+    def explain_json(self, query: Query, hints: PlanHints = NO_HINTS, *, timeout_ms: float | None = None) -> str:
+        """Return PostgreSQL's own JSON, as PEV2 and other viewers read it; measured plans with the blocks they read.
 
         Raises:
-            QueryTimeoutError: It ran longer than that.
+            QueryTimeoutError: It ran longer than `timeout_ms`.
         """
         statement = self.hinted(query, hints)
         options = ["FORMAT JSON", "SETTINGS"]
         if timeout_ms is not None:
-            options += ["ANALYZE", f"BUFFERS {'on' if buffers else 'off'}", f"TIMING {'on' if timing else 'off'}"]
+            options += ["ANALYZE", "BUFFERS"]
         answer = self._session.run(
             _explain(statement, ", ".join(options)),
             settings=statement.settings,
@@ -199,6 +205,65 @@ class Postgres(DatabaseBackend):
         )
         return read_reports(self._session.notices)
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold an advisory lock of the database, on a connection of its own: who else asks for it waits.
+
+        Databases of one server are told apart, though they share its processor.
+        """
+        if self._num_alone == 0:
+            self._alone = psycopg.connect(self._address(), autocommit=True, application_name="trellis: timing")
+            self._alone.execute("SELECT pg_catalog.pg_advisory_lock(%s)", (_TIMING,))
+        self._num_alone += 1
+        try:
+            yield
+        finally:
+            self._num_alone -= 1
+            if self._num_alone == 0 and self._alone is not None:
+                self._alone.close()
+                self._alone = None
+
+    def admin_dsn(self) -> str:
+        """Return the embedded server's administrator; a DSN's is not known here."""
+        if self._server is None:
+            return super().admin_dsn()
+        return self.server.dsn("postgres")
+
+    def recorded(self) -> Sequence[RecordedQuery]:
+        """Return what pg_stat_statements holds of this database, what took longest in all first.
+
+        Raises:
+            CapabilityError: The extension is not in this database.
+        """
+        found = self._session.run(_STATEMENTS_SCHEMA, timeout_ms=self.config.explain_timeout_ms).rows
+        if not found or found[0][0] is None:
+            raise CapabilityError(
+                "postgres",
+                capability="record of queries",
+                mend="add pg_stat_statements to shared_preload_libraries and CREATE EXTENSION pg_stat_statements, or give "
+                "the queries as files.",
+            )
+        schema = found[0][0].decode()
+        rows = self._session.run(_STATEMENTS.format(schema), timeout_ms=self.config.explain_timeout_ms).rows
+        return [RecordedQuery(_text(sql), int(_text(calls)), float(_text(total))) for sql, calls, total in rows]
+
+    def examples(self, table: str, column: str) -> Sequence[str]:
+        """Return a column's most common values and the bounds of its histogram, as literals."""
+        known = self.catalog().table(table)
+        if known is None:
+            return ()
+        names = (known.schema, known.name, column)
+        rows = self._session.run(_EXAMPLES, names, timeout_ms=self.config.explain_timeout_ms).rows
+        return [_text(value) for (value,) in rows if value is not None]
+
+    def setup_role(self, role: str = ROLE, *, dry_run: bool = False) -> tuple[str, ...]:
+        """Make the role that may only read, as the role that the DSN names.
+
+        Raises:
+            DatabaseError: The server refuses, or the role is somebody's.
+        """
+        return setup_role(self.admin_dsn() if self._server is not None else self._address(), role=role, dry_run=dry_run)
+
     def close(self) -> None:
         """Disconnect, and stop the embedded server if nobody else uses it; may be called again."""
         self.refresh()
@@ -231,3 +296,7 @@ def _explain(statement: HintedStatement, options: str) -> str:
     # pg_hint_plan reads the first comment of all that is sent.
     end = statement.sql.find("*/") + 2 if statement.sql.startswith("/*+") else 0
     return f"{statement.sql[:end]} EXPLAIN ({options}) {statement.sql[end:]}"
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode()

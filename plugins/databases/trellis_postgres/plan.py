@@ -57,6 +57,7 @@ def _node(node: Mapping[str, Any], aliases: frozenset[str]) -> Plan:
         loops=_number(node.get("Actual Loops")),
         cost=float(node.get("Total Cost", 0.0)),
         time_ms=_number(node.get("Actual Total Time")),
+        blocks=None if "Shared Hit Blocks" not in node else node["Shared Hit Blocks"] + node["Shared Read Blocks"],
         children=children,
         subplans=subplans,
     )

@@ -8,11 +8,10 @@ method, and likewise for scans. Every other hint is said to be untouched.
 
 from __future__ import annotations
 
-from trellis.sql.rewrite import rewrite
-
 from trellis.contracts.database import HintedStatement
 from trellis.sql.hints import JoinMethod, PlanHints, ScanMethod
 from trellis.sql.query import Query
+from trellis.sql.rewrite import rewrite
 from trellis_postgres.dialects.base import HintDialect, switch_settings
 
 _JOIN_SWITCH = {
