@@ -223,9 +223,35 @@ def setup(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the statements.")] = False,
 ) -> None:
     """Make the unprivileged role that queries are run as. The DSN must be an administrator's, this once."""
-    with _database(dsn, embedded, None) as backend:
+    with _database(dsn, embedded, None, privileged=True) as backend:
         for statement in backend.setup_role(role, dry_run=dry_run):
             typer.echo(f"{statement};")
+
+
+@app.command()
+def shop(
+    out: Annotated[Path, typer.Option(help="A folder for the queries, one file per split.")],
+    dsn: Dsn = None,
+    embedded: Embedded = None,
+    scale: Annotated[float, typer.Option(help="Rows, relative to the default's 0.8 million.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of rows and queries.")] = 0,
+    num_queries: Annotated[int, typer.Option("--queries", help="How many queries in all.", min=1)] = 400,
+) -> None:
+    """Load a generated shop whose queries planners get wrong, and write its queries: something to try everything on.
+
+    The DSN must be an administrator's, this once.
+    """
+    from trellis.plugins import build
+
+    with _database(None if embedded else dsn, embedded, None, privileged=True) as backend:
+        config = {"scale": scale, "seed": seed, "num_queries": num_queries, "load_dsn": None if embedded else dsn}
+        task = build("shop", config, database=backend)
+        out.mkdir(parents=True, exist_ok=True)
+        for split in ("train", "validation", "test"):
+            problems = task.problems(split)
+            file = out / f"{split}.sql"
+            file.write_text("".join(f"-- {p.id}\n{p.text};\n\n" for p in problems), encoding="utf-8")
+            typer.echo(f"{file}: {len(problems)} queries")
 
 
 @contextmanager
@@ -236,6 +262,7 @@ def _database(
     *,
     dialect: str | None = None,
     optional: bool = False,
+    privileged: bool = False,
 ) -> Iterator[Any]:
     """Open the database that the options name; None where none is named and none is needed."""
     from trellis.plugins import build
@@ -251,7 +278,9 @@ def _database(
     if len(given) != 1:
         found = f"{' and '.join(given)} were given" if given else "none was given"
         raise typer.BadParameter(f"name one database, by --dsn, --embedded or --duckdb: {found}")
-    more = {} if dialect is None else {"dialect": dialect}
+    more: dict[str, Any] = {} if dialect is None else {"dialect": dialect}
+    if privileged and dsn:
+        more["allow_privileged"] = True
     if duckdb is not None:
         if dialect is not None:
             raise typer.BadParameter("--dialect is PostgreSQL's: DuckDB knows one way alone")
@@ -348,7 +377,7 @@ def _echo_checked(row: Mapping[str, Any]) -> None:
     if "error" in row:
         typer.echo(f"{row['query']} (line {row['line']}): error: {row['error']}")
         return
-    typer.echo(f"{row['query']}: fingerprint {row['fingerprint']}, {len(row['literals'])} literals")
+    typer.echo(f"{row['query']}: fingerprint {row['fingerprint']}, literals: {', '.join(row['literals']) or 'none'}")
     for block in row["blocks"]:
         if not block["relations"]:
             continue
@@ -424,18 +453,19 @@ def _measured(result: VariantResult) -> dict[str, Any]:
 
 
 def _echo_measured(name: str, rows: Mapping[str, VariantResult]) -> None:
-    table = [(name, "median ms", "speed-up (95%)", "judgement", "tree followed")]
+    table = [("median ms", "speed-up (95%)", "tree followed", "judgement", name)]
     for variant, result in rows.items():
         speedup = result.speedup
         trees = [v.same_tree for v in result.verdicts if str(v.hint).startswith("Leading")]
-        judgement = result.judgement + (f": {result.reason}" if result.reason else "")
+        judgement = result.judgement + (f" ({result.reason})" if result.reason else "")
         table.append(
             (
-                variant,
                 "" if result.median_ms is None else f"{result.median_ms:.1f}",
                 "" if speedup is None else f"{speedup.value:.2f} ({speedup.low:.2f} to {speedup.high:.2f})",
-                "" if variant == "default" else judgement,
                 "" if not trees else "yes" if all(trees) else "no",
+                "" if variant == "default" else judgement,
+                variant,
             )
         )
     echo_table(table)
+    typer.echo("")

@@ -58,6 +58,10 @@ class LintFinding:
     suggestion: str = ""
     mend: Mend | None = None
 
+    def __str__(self) -> str:
+        instead = f"\n    write: {self.suggestion}" if self.suggestion else ""
+        return f"{self.line}:{self.column}: {self.severity}: {self.message}{instead}"
+
 
 def lint(
     text: str, *, query: Query | None = None, catalog: Catalog | None = None, dialect: Dialect = "trellis"

@@ -262,7 +262,9 @@ class Postgres(DatabaseBackend):
         Raises:
             DatabaseError: The server refuses, or the role is somebody's.
         """
-        return setup_role(self.admin_dsn() if self._server is not None else self._address(), role=role, dry_run=dry_run)
+        if self._server is None:
+            return setup_role(self._address(), role=role, dry_run=dry_run)
+        return setup_role(self.admin_dsn(), role=role, login=True, dry_run=dry_run)
 
     def close(self) -> None:
         """Disconnect, and stop the embedded server if nobody else uses it; may be called again."""

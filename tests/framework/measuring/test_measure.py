@@ -47,7 +47,9 @@ class Scripted(DatabaseBackend):
         if self.down:
             self.down -= 1
             raise ConnectionLostError("the server is down")
-        return Plan("Sort" if hints == SAME or not hints else f"Plan of {hints}", rows=None if timeout_ms is None else 7)
+        return Plan(
+            "Sort" if hints == SAME or not hints else f"Plan of {hints}", rows=None if timeout_ms is None else 7
+        )
 
     def explain_json(self, query, hints=DEFAULT, *, timeout_ms=None):
         return "[]"

@@ -14,9 +14,7 @@ from trellis.sql import parse_hints
 from .conftest import DATA
 
 ATTACKS = YAML(typ="safe").load((DATA / "postgres_attacks.yaml").read_text(encoding="utf-8"))
-HINTED = (
-    'SELECT c.id FROM city c JOIN customer u ON u.city_id = c.id JOIN orders "*/ o" ON "*/ o".customer_id = u.id'
-)
+HINTED = 'SELECT c.id FROM city c JOIN customer u ON u.city_id = c.id JOIN orders "*/ o" ON "*/ o".customer_id = u.id'
 SECRETS = ("the-secret-word", "the-secret-file", "root:x:0:0")
 STATE = """
 SELECT json_build_array(

@@ -37,7 +37,12 @@ def test_two_statements_in_one_text_are_refused_by_the_protocol_itself(session):
 
 def test_statements_run_as_the_role_that_may_only_read(session):
     assert text(session.run("SELECT current_user, session_user", timeout_ms=5000)) == [("trellis_reader",) * 2]
-    for write in ("CREATE TABLE t (a int)", "CREATE TEMP TABLE t (a int)", "DELETE FROM city", "SELECT nextval('counter')"):
+    for write in (
+        "CREATE TABLE t (a int)",
+        "CREATE TEMP TABLE t (a int)",
+        "DELETE FROM city",
+        "SELECT nextval('counter')",
+    ):
         with pytest.raises(DatabaseError):
             session.run(write, timeout_ms=5000)
 
@@ -99,7 +104,9 @@ def test_a_statement_cancelled_by_somebody_else_is_no_time_out(session, postgres
     def cancel():
         with psycopg.connect(postgres_server.dsn("postgres"), autocommit=True) as admin:
             for _ in range(200):
-                running = "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND query LIKE '%%pg_sleep%%' AND state = 'active'"
+                running = (
+                    "SELECT 1 FROM pg_stat_activity WHERE pid = %s AND query LIKE '%%pg_sleep%%' AND state = 'active'"
+                )
                 if admin.execute(running, (pid,)).fetchone():
                     admin.execute("SELECT pg_cancel_backend(%s)", (pid,))
                     return
