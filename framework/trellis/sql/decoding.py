@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from trellis.sql.catalog import Catalog
+from trellis.sql.fit import orderable
 from trellis.sql.grammar import LEADING, SET
 from trellis.sql.hints import SWITCHES, JoinMethod, ScanMethod, quoted
 
@@ -174,7 +175,7 @@ def _blocks(names: Query | Iterable[str]) -> list[_Names]:
             _Names(
                 tuple(sorted(relation.alias for relation in hintable)),
                 tuple(relation.alias for relation in hintable if relation.kind == "table"),
-                orderable=not block.fixed,
+                orderable=orderable(block),
             )
         )
     return sorted(blocks, key=lambda block: block.aliases)

@@ -273,11 +273,16 @@ class Reader(Lexer):
             self.fail(
                 f"Set may not change {first.text}{did_you_mean(name, SWITCHES)}", at=first.start, choices=SWITCHES
             )
+        reason, choices = f"{name} is 'on' or 'off': Set({name} off)", ("on", "off")
+        at = self.after_space(self.position)
+        if self.text[at : at + 2] in {"0)", "1)"}:
+            mend = Mend(at, at + 1, "on" if self.text[at] == "1" else "off")
+            self.fail(reason, at=at, choices=choices, mend=mend)
         value = self.next_token()
         word = value.text.lower()
-        if word not in {"on", "off"}:
-            mend = Mend(value.start, value.stop, _TRUTH[word]) if word in _TRUTH else None
-            self.fail(f"{name} is 'on' or 'off': Set({name} off)", at=value.start, choices=("on", "off"), mend=mend)
+        if word not in choices:
+            meant = Mend(value.start, value.stop, _TRUTH[word]) if word in _TRUTH else None
+            self.fail(reason, at=value.start, choices=choices, mend=meant)
         closing = self.next_token()
         if not closing.text:
             self._unclosed(SET, 1)
