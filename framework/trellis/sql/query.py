@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 if TYPE_CHECKING:
     from sqlglot.expressions import Expr
 
+    from trellis.sql.names import Reading
+
 RelationKind: TypeAlias = Literal["table", "cte", "subquery", "function", "values"]
 
 
@@ -102,6 +104,7 @@ class Query:
         literals: The literals in an order that belongs to the fingerprint: two queries with equal fingerprints and equal
             literals ask the same.
         tree: The syntax tree; not to be changed.
+        reading: Whose every name is, and where it stands in the text: what rewriting works on.
     """
 
     sql: str
@@ -110,6 +113,13 @@ class Query:
     fingerprint: str
     literals: tuple[str, ...]
     tree: Expr = field(compare=False, repr=False)
+    reading: Reading = field(compare=False, repr=False)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # The syntax tree's nodes are known by identity, which a copy in another process would not keep.
+        from trellis.sql.reader import read_again
+
+        return read_again, (self.sql, self.dialect, self.reading.catalog)
 
     @property
     def relations(self) -> tuple[Relation, ...]:
