@@ -37,8 +37,8 @@ def random_hints(
     leading: list[Leading] = []
     joins: list[JoinHint] = []
     for block in query.blocks:
-        if orderable(block):
-            tree = random_tree(block, rng, bushy=bushy, cross_products=False)
+        tree = random_tree(block, rng, bushy=bushy, cross_products=False) if orderable(block) else None
+        if tree is not None:
             leading.append(Leading(tree))
             if methods:
                 aliases = [frozenset(tree_aliases(join)) for join in tree_joins(tree)]

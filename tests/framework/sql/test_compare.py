@@ -49,7 +49,7 @@ def join(node, outer, inner):
 
 
 def query_of(*blocks):
-    return Query(sql="", dialect="postgres", blocks=blocks, fingerprint="", literals=(), tree=None)
+    return Query(sql="", dialect="postgres", blocks=blocks, fingerprint="", literals=(), tree=None, reading=None)
 
 
 def tables(*aliases):

@@ -187,7 +187,7 @@ def test_what_is_no_hint_of_the_query_is_not_derivable():
 
 
 def query_of(*blocks):
-    return Query(sql="", dialect="postgres", blocks=blocks, fingerprint="", literals=(), tree=None)
+    return Query(sql="", dialect="postgres", blocks=blocks, fingerprint="", literals=(), tree=None, reading=None)
 
 
 def two_blocks(*more, fixed=""):

@@ -1,7 +1,8 @@
 import pytest
 
 from trellis.errors import HintError
-from trellis.sql import Catalog, Index, Table, check_hints, lint, parse_hints, parse_query
+from trellis.sql import Catalog, Index, Table, check_hints, lint, parse_hints
+from trellis.sql.reader import parse_query
 
 SHOP = """
 SELECT count(*)
@@ -86,7 +87,7 @@ def test_an_index_has_to_be_one_of_the_alias_own_table():
 
 
 def test_a_hint_stays_in_one_block():
-    assert "c is in the query, p in the subquery d; a hint stays in one block" in str(refusal("HashJoin(p c)"))
+    assert "c is in the query, p in the subquery d in FROM; a hint stays in one block" in str(refusal("HashJoin(p c)"))
     assert "a hint stays in one block" in str(refusal("Leading(((((d o) c) city) r))"))
 
 

@@ -13,10 +13,10 @@ from trellis.sql import (
     check_hints,
     gbnf,
     parse_hints,
-    parse_query,
     random_hints,
 )
 from trellis.sql.hints import tree_joins
+from trellis.sql.reader import parse_query
 
 CYCLE = parse_query("SELECT 1 FROM a, b, c, d WHERE a.x = b.x AND b.y = c.y AND c.z = d.z AND d.w = a.w")
 MIXED = parse_query(
