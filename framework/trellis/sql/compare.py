@@ -7,7 +7,8 @@ what counts is the plan. `Verdict.status` is "honoured" where the plan does what
 The join tree of a block is read from the plan as the query sees it: nodes with one input (Hash, Sort, Gather, …) are looked
 through, a node with an alias of the block is a leaf whatever is below it, partitions of a table (p_1, p_2, …) are their table,
 and the relations of a derived table or CTE whose own node the planner left out stand for its alias, as long as nothing else is
-joined between them. Relations of other blocks that were pulled up into this one (an EXISTS) are looked through.
+joined between them. The relations of a view, and "*VALUES*", stand for the alias that is missing. Relations of other blocks
+that were pulled up into this one (an EXISTS) are looked through.
 """
 
 from __future__ import annotations
@@ -123,11 +124,27 @@ class _Reading:
             names |= {relation.alias for relation in query.relations}
         shown = {node.alias for node in plan.walk() if node.alias is not None}
         self.name = {alias: _table_alias(alias, names, shown) for alias in shown}
+        self.view = self._views(names)
         self.leading = [frozenset(tree_aliases(hint.tree)) for hint in hints.leading]
 
-    def alias(self, node: Plan) -> str | None:
-        """The query's own name for what a node reads."""
-        return None if node.alias is None else self.name[node.alias]
+    def _views(self, names: set[str]) -> dict[str, str]:
+        """For names of the plan that the query does not know, the alias that is missing for them: of a view, or of VALUES."""
+        if self.query is None:
+            return {}
+        read = set(self.name.values())
+        found: dict[str, str] = {}
+        for kind, strange in (
+            ("table", {alias for alias in read if alias not in names and not alias.startswith("*")}),
+            ("values", {alias for alias in read if alias.startswith("*VALUES*")}),
+        ):
+            missing = [each.alias for each in self.query.relations if each.kind == kind and each.alias not in read]
+            # With several missing nobody can say which of them a relation belongs to.
+            found |= dict.fromkeys(sorted(strange), missing[0] if len(missing) == 1 else "")
+        return found
+
+    def lost(self, left_out: frozenset[str]) -> bool:
+        """Whether relations that the plan does not read may be there all the same, as those of a view."""
+        return bool(left_out) and bool(self.view) and "" in self.view.values()
 
     def block_of(self, aliases: frozenset[str]) -> frozenset[str] | None:
         """All aliases of the block that holds these; None where nobody says."""
@@ -139,7 +156,7 @@ class _Reading:
 
     def stands_for(self, aliases: frozenset[str]) -> dict[str, str]:
         """For each relation inside a derived table or CTE of a block, at any depth, that one's alias in the block."""
-        inside: dict[str, str] = {}
+        inside = {strange: view for strange, view in self.view.items() if view in aliases}
         if self.query is not None:
             blocks = {block.id: block for block in self.query.blocks}
             for relation in self.query.relations:
@@ -208,9 +225,11 @@ def _compare_leading(hint: Leading, reading: _Reading) -> Verdict:
     left_out = asked - set(tree_aliases(found))
     tree: JoinTree | None = _without(hint.tree, left_out)
     beside = f", and does not read {_names(left_out)}" if left_out else ""
+    if reading.lost(left_out):
+        beside += f" by that name: {_names(frozenset(reading.view))} may be what it is made of"
     if found == tree:
         if left_out:
-            return Verdict(hint, "partly", f"the plan joins {found}{beside}", same_tree=True)
+            return Verdict(hint, "partly", f"the plan joins {found}{beside}", same_tree=not reading.lost(left_out))
         return Verdict(hint, "honoured", f"the plan joins {found}", same_tree=True)
     assert tree is not None
     there = {frozenset(tree_aliases(join)): frozenset(tree_aliases(join.left)) for join in tree_joins(found)}
@@ -218,7 +237,7 @@ def _compare_leading(hint: Leading, reading: _Reading) -> Verdict:
     if there.keys() == wanted.keys():
         swapped = sum(there[join] != wanted[join] for join in wanted)
         reason = f"the plan makes these joins, {swapped} of {len(wanted)} with outer and inner input swapped: {found}{beside}"
-        return Verdict(hint, "partly", reason, same_tree=True)
+        return Verdict(hint, "partly", reason, same_tree=not reading.lost(left_out))
     # The last join holds everything in any order, so it is no sign of having been heard.
     kept = len(there.keys() & wanted.keys()) - 1
     reason = f"{kept} of {len(wanted) - 1} joins before the last are as asked; the plan joins {found}{beside}"

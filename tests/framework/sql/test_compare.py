@@ -186,6 +186,27 @@ def test_a_relation_that_the_planner_removed_is_named():
     assert found.reason == "the plan joins (a b), and does not read z"
 
 
+def test_the_relations_of_a_view_stand_for_it():
+    query = query_of(Block(0, "the query", None, tables("a", "v", "e")))
+    plan = join("Nested Loop", join("Hash Join", seq("a"), join("Hash Join", seq("x"), seq("y"))), seq("e"))
+    found = compare(parse_hints("HashJoin(a v) Leading(((a v) e))"), plan, query)
+    assert [each.status for each in found] == ["honoured", "honoured"]
+
+
+def test_a_values_list_is_known_by_the_name_that_postgresql_gives_it():
+    query = query_of(Block(0, "the query", None, (*tables("a", "b"), Relation("g", None, "values"))))
+    plan = join("Hash Join", join("Hash Join", seq("a"), Plan("Values Scan", alias="*VALUES*")), seq("b"))
+    assert verdict("Leading(((a g) b))", plan, query).status == "honoured"
+
+
+def test_the_relations_of_two_views_cannot_be_told_apart():
+    query = query_of(Block(0, "the query", None, tables("a", "b", "v", "w")))
+    plan = join("Hash Join", join("Hash Join", seq("a"), seq("x")), join("Hash Join", seq("b"), seq("y")))
+    found = verdict("Leading(((a v) (b w)))", plan, query)
+    assert (found.status, found.same_tree) == ("partly", False)
+    assert found.reason == "the plan joins (a b), and does not read v w by that name: x y may be what it is made of"
+
+
 def test_a_plan_that_reads_nothing_ignores_every_tree():
     found = verdict("Leading((a b))", over("Result"))
     assert (found.status, found.reason) == ("ignored", "the plan reads none of these relations")
