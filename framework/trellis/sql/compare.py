@@ -142,6 +142,10 @@ class _Reading:
             found |= dict.fromkeys(sorted(strange), missing[0] if len(missing) == 1 else "")
         return found
 
+    def alias(self, node: Plan) -> str | None:
+        """The query's own name for what a node reads."""
+        return None if node.alias is None else self.name[node.alias]
+
     def lost(self, left_out: frozenset[str]) -> bool:
         """Whether relations that the plan does not read may be there all the same, as those of a view."""
         return bool(left_out) and bool(self.view) and "" in self.view.values()
