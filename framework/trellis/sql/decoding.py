@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from trellis.sql.catalog import Catalog
 from trellis.sql.fit import orderable
-from trellis.sql.grammar import LEADING, SET
 from trellis.sql.hints import SWITCHES, JoinMethod, ScanMethod, quoted
+from trellis.sql.keywords import LEADING, SET
 
 if TYPE_CHECKING:
     from trellis.sql.query import Query

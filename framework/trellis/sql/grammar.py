@@ -40,39 +40,11 @@ from trellis.sql.hints import (
     quoted,
     tree_aliases,
 )
+from trellis.sql.keywords import KEYWORDS, LEADING, MISTAKES, OTHER_KEYWORDS, SET
 from trellis.sql.tokens import SPACE, WORD, Lexer, Mend, Token
 
 MAX_DEPTH = 100
 """The deepest tree that is read: a left-deep tree of 101 relations."""
-
-LEADING = "Leading"
-SET = "Set"
-KEYWORDS: tuple[str, ...] = (*ScanMethod, *JoinMethod, LEADING, SET)
-"""Every keyword of the grammar."""
-
-OTHER_KEYWORDS = (
-    *("TidScan", "NoSeqScan", "NoTidScan", "NoIndexScan", "NoIndexOnlyScan", "NoBitmapScan", "DisableIndex"),
-    *("IndexScanRegexp", "IndexOnlyScanRegexp", "BitmapScanRegexp"),
-    *("NoNestLoop", "NoHashJoin", "NoMergeJoin", "Memoize", "NoMemoize", "Rows", "Parallel"),
-)
-"""Keywords of pg_hint_plan that are none here: what they say cannot be compared with a plan, or is not for a hint to say."""
-
-MISTAKES = {
-    "nestedloop": JoinMethod.NEST_LOOP,
-    "nestedloopjoin": JoinMethod.NEST_LOOP,
-    "nestloopjoin": JoinMethod.NEST_LOOP,
-    "hash": JoinMethod.HASH,
-    "merge": JoinMethod.MERGE,
-    "sortmergejoin": JoinMethod.MERGE,
-    "bitmapheapscan": ScanMethod.BITMAP,
-    "bitmapindexscan": ScanMethod.BITMAP,
-    "sequentialscan": ScanMethod.SEQ,
-    "tablescan": ScanMethod.SEQ,
-    "parallelseqscan": ScanMethod.SEQ,
-    "joinorder": LEADING,
-    "lead": LEADING,
-}
-"""What is written by mistake, in lower case: names of plan nodes, which the released SEFRQO prompts take for keywords."""
 
 _NODE_NAME = re.compile(r"(\w+(?:[ ]\w+){0,3})\s*\(")
 _GROUP = re.compile(r"[\w \t]*\((?:[^()]|\([^()]*\))*\)")

@@ -18,8 +18,9 @@ from trellis.sql import (
     Switch,
     parse_hints,
 )
-from trellis.sql.grammar import KEYWORDS, MAX_DEPTH, MISTAKES, OTHER_KEYWORDS
+from trellis.sql.grammar import MAX_DEPTH
 from trellis.sql.hints import left_deep, tree_aliases
+from trellis.sql.keywords import KEYWORDS, MISTAKES, OTHER_KEYWORDS
 from trellis.sql.tokens import MAX_CHARS
 
 MALFORMED = [

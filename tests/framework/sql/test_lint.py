@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from trellis.errors import HintSyntaxError
 from trellis.sql import lint, mended, parse_hints
-from trellis.sql.grammar import KEYWORDS, MISTAKES
+from trellis.sql.keywords import KEYWORDS, MISTAKES
 
 SEFRQO = "NestedLoop(p u)\nBitmapHeapScan(p)\nSeqScan(u)\nNestedLoop(p u v)\nIndexScan(v)\nLeading((u p) v)"
 """As the released SEFRQO prompts write hints, with the parentheses that their examples call invalid."""
