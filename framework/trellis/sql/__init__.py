@@ -1,7 +1,7 @@
 """What every database plugin shares: queries, plan hints with their grammar, plans, and the comparison of the two."""
 
 from trellis.sql.catalog import Catalog, Index, Table
-from trellis.sql.compare import Verdict, compare, join_tree
+from trellis.sql.compare import Verdict, compare
 from trellis.sql.decoding import alias_indexes, gbnf, lark
 from trellis.sql.fit import check_hints
 from trellis.sql.grammar import parse_hints
@@ -18,6 +18,7 @@ from trellis.sql.hints import (
     ScanMethod,
     Switch,
 )
+from trellis.sql.join_trees import join_tree
 from trellis.sql.lint import LintFinding, lint, mended
 from trellis.sql.plan import Plan
 from trellis.sql.query import Block, Edge, OuterJoin, Query, Relation

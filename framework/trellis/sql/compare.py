@@ -3,17 +3,10 @@
 Hints are requests, and databases say little about which they heard (pg_hint_plan calls an index that does not exist "used"), so
 what counts is the plan. `Verdict.status` is "honoured" where the plan does what was asked, "partly" where it does some of it, and
 "ignored" where it does not; the reason says what the plan does instead.
-
-The join tree of a block is read from the plan as the query sees it: nodes with one input (Hash, Sort, Gather, …) are looked
-through, a node with an alias of the block is a leaf whatever is below it, partitions of a table (p_1, p_2, …) are their table,
-and the relations of a derived table or CTE whose own node the planner left out stand for its alias, as long as nothing else is
-joined between them. Relations of other blocks that were pulled up into this one (an EXISTS) are looked through.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -32,6 +25,7 @@ from trellis.sql.hints import (
     tree_aliases,
     tree_joins,
 )
+from trellis.sql.join_trees import PlanReading
 
 if TYPE_CHECKING:
     from trellis.sql.plan import Plan
@@ -39,7 +33,6 @@ if TYPE_CHECKING:
 
 Status: TypeAlias = Literal["honoured", "partly", "ignored"]
 
-_PARTITION = re.compile(r"(.+)_\d+\Z")
 _JOIN_SWITCH = {
     "enable_nestloop": JoinMethod.NEST_LOOP,
     "enable_hashjoin": JoinMethod.HASH,
@@ -88,7 +81,7 @@ def compare(hints: PlanHints, plan: Plan, query: Query | None = None) -> tuple[V
     Returns:
         One verdict per hint, in the order of `hints`.
     """
-    reading = _Reading(hints, plan, query)
+    reading = PlanReading(hints, plan, query)
     verdicts = []
     for hint in hints:
         match hint:
@@ -103,101 +96,7 @@ def compare(hints: PlanHints, plan: Plan, query: Query | None = None) -> tuple[V
     return tuple(verdicts)
 
 
-def join_tree(plan: Plan, aliases: Sequence[str], query: Query | None = None) -> JoinTree | None:
-    """Return the tree in which a plan joins these aliases of one block; None where it reads none of them.
-
-    Raises:
-        ValueError: They are in no one tree: one is read in several places, or partitions are joined in different orders.
-    """
-    return _Reading(PlanHints(), plan, query, known=aliases).tree(frozenset(aliases))
-
-
-class _Reading:
-    """A plan, read with the names of its query."""
-
-    def __init__(self, hints: PlanHints, plan: Plan, query: Query | None, *, known: Sequence[str] = ()) -> None:
-        self.plan = plan
-        self.query = query
-        names = {*known, *(alias for hint in hints for alias in _hint_aliases(hint))}
-        if query is not None:
-            names |= {relation.alias for relation in query.relations}
-        shown = {node.alias for node in plan.walk() if node.alias is not None}
-        self.name = {alias: _table_alias(alias, names, shown) for alias in shown}
-        self.leading = [frozenset(tree_aliases(hint.tree)) for hint in hints.leading]
-
-    def alias(self, node: Plan) -> str | None:
-        """The query's own name for what a node reads."""
-        return None if node.alias is None else self.name[node.alias]
-
-    def block_of(self, aliases: frozenset[str]) -> frozenset[str] | None:
-        """All aliases of the block that holds these; None where nobody says."""
-        if self.query is not None:
-            for block in self.query.blocks:
-                if aliases <= set(block.aliases):
-                    return frozenset(block.aliases)
-        return next((tree for tree in self.leading if aliases <= tree), None)
-
-    def stands_for(self, aliases: frozenset[str]) -> dict[str, str]:
-        """For each relation inside a derived table or CTE of a block, at any depth, that one's alias in the block."""
-        inside: dict[str, str] = {}
-        if self.query is not None:
-            blocks = {block.id: block for block in self.query.blocks}
-            for relation in self.query.relations:
-                if relation.alias in aliases:
-                    open_blocks = [] if relation.block is None else [relation.block]
-                    while open_blocks:
-                        for inner in blocks[open_blocks.pop()].relations:
-                            if inner.alias not in aliases:
-                                inside[inner.alias] = relation.alias
-                            if inner.block is not None:
-                                open_blocks.append(inner.block)
-        return inside
-
-    def tree(self, aliases: frozenset[str]) -> JoinTree | None:
-        """The tree over a block's aliases: that of the part of the plan that reads most of them."""
-        inside = self.stands_for(aliases)
-        best: JoinTree | None = None
-        for root in (self.plan, *(subplan for node in self.plan.walk() for subplan in node.subplans)):
-            found = self._tree(root, aliases, inside)
-            if found is not None and (best is None or len(tree_aliases(found)) > len(tree_aliases(best))):
-                best = found
-        if best is not None:
-            read = tree_aliases(best)
-            for alias in read:
-                if read.count(alias) > 1:
-                    raise ValueError(f"{quoted(alias)} is no one input of the plan: its relations are joined apart")
-        return best
-
-    def joins(self, aliases: frozenset[str]) -> list[tuple[Plan, frozenset[str]]]:
-        """Every join of the plan that joins relations of a block, with the block's aliases that it holds."""
-        inside = self.stands_for(aliases)
-        found = []
-        for node in self.plan.walk():
-            if node.join is not None:
-                try:
-                    left, right = (self._tree(child, aliases, inside) for child in node.children[:2])
-                except ValueError:
-                    continue
-                if left is not None and right is not None and not (left == right and isinstance(left, str)):
-                    found.append((node, frozenset(tree_aliases(left) + tree_aliases(right))))
-        return found
-
-    def _tree(self, node: Plan, aliases: frozenset[str], inside: dict[str, str]) -> JoinTree | None:
-        alias = self.alias(node)
-        if alias is not None:
-            alias = inside.get(alias, alias)
-            if alias in aliases:
-                return alias
-        trees = [tree for child in node.children if (tree := self._tree(child, aliases, inside)) is not None]
-        distinct = list(dict.fromkeys(trees))
-        if len(distinct) <= 1:
-            return distinct[0] if distinct else None
-        if node.join is None:
-            raise ValueError(f"{node.node} reads inputs that are joined in different orders")
-        return Join(trees[0], trees[1])
-
-
-def _compare_leading(hint: Leading, reading: _Reading) -> Verdict:
+def _compare_leading(hint: Leading, reading: PlanReading) -> Verdict:
     asked = frozenset(tree_aliases(hint.tree))
     try:
         found = reading.tree(asked)
@@ -208,9 +107,11 @@ def _compare_leading(hint: Leading, reading: _Reading) -> Verdict:
     left_out = asked - set(tree_aliases(found))
     tree: JoinTree | None = _without(hint.tree, left_out)
     beside = f", and does not read {_names(left_out)}" if left_out else ""
+    if reading.lost(left_out):
+        beside += f" by that name: {_names(frozenset(reading.view))} may be what it is made of"
     if found == tree:
         if left_out:
-            return Verdict(hint, "partly", f"the plan joins {found}{beside}", same_tree=True)
+            return Verdict(hint, "partly", f"the plan joins {found}{beside}", same_tree=not reading.lost(left_out))
         return Verdict(hint, "honoured", f"the plan joins {found}", same_tree=True)
     assert tree is not None
     there = {frozenset(tree_aliases(join)): frozenset(tree_aliases(join.left)) for join in tree_joins(found)}
@@ -218,14 +119,14 @@ def _compare_leading(hint: Leading, reading: _Reading) -> Verdict:
     if there.keys() == wanted.keys():
         swapped = sum(there[join] != wanted[join] for join in wanted)
         reason = f"the plan makes these joins, {swapped} of {len(wanted)} with outer and inner input swapped: {found}{beside}"
-        return Verdict(hint, "partly", reason, same_tree=True)
+        return Verdict(hint, "partly", reason, same_tree=not reading.lost(left_out))
     # The last join holds everything in any order, so it is no sign of having been heard.
     kept = len(there.keys() & wanted.keys()) - 1
     reason = f"{kept} of {len(wanted) - 1} joins before the last are as asked; the plan joins {found}{beside}"
     return Verdict(hint, "partly" if kept > 0 else "ignored", reason)
 
 
-def _compare_join(hint: JoinHint, reading: _Reading) -> Verdict:
+def _compare_join(hint: JoinHint, reading: PlanReading) -> Verdict:
     block = reading.block_of(hint.aliases)
     if block is None:
         block = hint.aliases | set(reading.name.values())
@@ -243,7 +144,7 @@ def _compare_join(hint: JoinHint, reading: _Reading) -> Verdict:
     return Verdict(hint, status, f"the plan makes this join by {made}")
 
 
-def _compare_scan(hint: ScanHint, reading: _Reading) -> Verdict:
+def _compare_scan(hint: ScanHint, reading: PlanReading) -> Verdict:
     nodes = [node for node in reading.plan.walk() if reading.alias(node) == hint.alias]
     if not nodes:
         return Verdict(hint, "ignored", f"the plan does not read {quoted(hint.alias)}")
@@ -295,14 +196,6 @@ def _switched(node: Plan, switch: str) -> bool:
     return node.node.endswith(_NODE_SWITCH[switch]) and node.node != "Incremental Sort"
 
 
-def _table_alias(alias: str, names: set[str], shown: set[str]) -> str:
-    """The alias of a partitioned table for that of its partition: "p" for "p_1", where the query has the one alone."""
-    match = _PARTITION.match(alias)
-    if alias not in names and match and match.group(1) in names and match.group(1) not in shown:
-        return match.group(1)
-    return alias
-
-
 def _indexes(node: Plan) -> set[str]:
     own = set() if node.index is None else {node.index}
     return own.union(*(_indexes(child) for child in node.children))
@@ -313,16 +206,6 @@ def _without(tree: JoinTree, left_out: frozenset[str]) -> JoinTree | None:
         return None if tree in left_out else tree
     left, right = _without(tree.left, left_out), _without(tree.right, left_out)
     return Join(left, right) if left is not None and right is not None else left if right is None else right
-
-
-def _hint_aliases(hint: Hint) -> Iterator[str]:
-    match hint:
-        case ScanHint():
-            yield hint.alias
-        case JoinHint():
-            yield from hint.aliases
-        case Leading():
-            yield from tree_aliases(hint.tree)
 
 
 def _names(aliases: frozenset[str]) -> str:

@@ -24,8 +24,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from trellis.sql.catalog import Catalog
-from trellis.sql.grammar import LEADING, SET
+from trellis.sql.fit import orderable
 from trellis.sql.hints import SWITCHES, JoinMethod, ScanMethod, quoted
+from trellis.sql.keywords import LEADING, SET
 
 if TYPE_CHECKING:
     from trellis.sql.query import Query
@@ -174,7 +175,7 @@ def _blocks(names: Query | Iterable[str]) -> list[_Names]:
             _Names(
                 tuple(sorted(relation.alias for relation in hintable)),
                 tuple(relation.alias for relation in hintable if relation.kind == "table"),
-                orderable=not block.fixed,
+                orderable=orderable(block),
             )
         )
     return sorted(blocks, key=lambda block: block.aliases)

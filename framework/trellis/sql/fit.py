@@ -42,6 +42,11 @@ def misfits(hints: Iterable[Hint], query: Query, catalog: Catalog | None = None)
     return found
 
 
+def orderable(block: Block) -> bool:
+    """Whether a `Leading` can say the join order of a block: two relations or more, all hintable, the order not fixed."""
+    return len(block.relations) >= 2 and not block.fixed and all(relation.hintable for relation in block.relations)
+
+
 def _check_scan(hint: ScanHint, query: Query, catalog: Catalog | None) -> None:
     _, relation = _relation(hint, hint.alias, query)
     if relation.kind != "table" or relation.name is None:

@@ -40,39 +40,11 @@ from trellis.sql.hints import (
     quoted,
     tree_aliases,
 )
+from trellis.sql.keywords import KEYWORDS, LEADING, MISTAKES, OTHER_KEYWORDS, SET
 from trellis.sql.tokens import SPACE, WORD, Lexer, Mend, Token
 
 MAX_DEPTH = 100
 """The deepest tree that is read: a left-deep tree of 101 relations."""
-
-LEADING = "Leading"
-SET = "Set"
-KEYWORDS: tuple[str, ...] = (*ScanMethod, *JoinMethod, LEADING, SET)
-"""Every keyword of the grammar."""
-
-OTHER_KEYWORDS = (
-    *("TidScan", "NoSeqScan", "NoTidScan", "NoIndexScan", "NoIndexOnlyScan", "NoBitmapScan", "DisableIndex"),
-    *("IndexScanRegexp", "IndexOnlyScanRegexp", "BitmapScanRegexp"),
-    *("NoNestLoop", "NoHashJoin", "NoMergeJoin", "Memoize", "NoMemoize", "Rows", "Parallel"),
-)
-"""Keywords of pg_hint_plan that are none here: what they say cannot be compared with a plan, or is not for a hint to say."""
-
-MISTAKES = {
-    "nestedloop": JoinMethod.NEST_LOOP,
-    "nestedloopjoin": JoinMethod.NEST_LOOP,
-    "nestloopjoin": JoinMethod.NEST_LOOP,
-    "hash": JoinMethod.HASH,
-    "merge": JoinMethod.MERGE,
-    "sortmergejoin": JoinMethod.MERGE,
-    "bitmapheapscan": ScanMethod.BITMAP,
-    "bitmapindexscan": ScanMethod.BITMAP,
-    "sequentialscan": ScanMethod.SEQ,
-    "tablescan": ScanMethod.SEQ,
-    "parallelseqscan": ScanMethod.SEQ,
-    "joinorder": LEADING,
-    "lead": LEADING,
-}
-"""What is written by mistake, in lower case: names of plan nodes, which the released SEFRQO prompts take for keywords."""
 
 _NODE_NAME = re.compile(r"(\w+(?:[ ]\w+){0,3})\s*\(")
 _GROUP = re.compile(r"[\w \t]*\((?:[^()]|\([^()]*\))*\)")
@@ -273,11 +245,16 @@ class Reader(Lexer):
             self.fail(
                 f"Set may not change {first.text}{did_you_mean(name, SWITCHES)}", at=first.start, choices=SWITCHES
             )
+        reason, choices = f"{name} is 'on' or 'off': Set({name} off)", ("on", "off")
+        at = self.after_space(self.position)
+        if self.text[at : at + 2] in {"0)", "1)"}:
+            mend = Mend(at, at + 1, "on" if self.text[at] == "1" else "off")
+            self.fail(reason, at=at, choices=choices, mend=mend)
         value = self.next_token()
         word = value.text.lower()
-        if word not in {"on", "off"}:
-            mend = Mend(value.start, value.stop, _TRUTH[word]) if word in _TRUTH else None
-            self.fail(f"{name} is 'on' or 'off': Set({name} off)", at=value.start, choices=("on", "off"), mend=mend)
+        if word not in choices:
+            meant = Mend(value.start, value.stop, _TRUTH[word]) if word in _TRUTH else None
+            self.fail(reason, at=value.start, choices=choices, mend=meant)
         closing = self.next_token()
         if not closing.text:
             self._unclosed(SET, 1)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
+from trellis.sql.fit import orderable
 from trellis.sql.hints import JoinHint, JoinMethod, Leading, PlanHints, ScanHint, ScanMethod, tree_aliases, tree_joins
 
 if TYPE_CHECKING:
     from trellis.sql.catalog import Catalog
-    from trellis.sql.query import Block, Query
+    from trellis.sql.query import Query
 
 
 def random_hints(
@@ -36,8 +37,8 @@ def random_hints(
     leading: list[Leading] = []
     joins: list[JoinHint] = []
     for block in query.blocks:
-        if orderable(block):
-            tree = random_tree(block, rng, bushy=bushy, cross_products=False)
+        tree = random_tree(block, rng, bushy=bushy, cross_products=False) if orderable(block) else None
+        if tree is not None:
             leading.append(Leading(tree))
             if methods:
                 aliases = [frozenset(tree_aliases(join)) for join in tree_joins(tree)]
@@ -54,8 +55,3 @@ def random_hints(
                 index = rng.choice((None, *indexes)) if method.takes_index else None
                 scan_hints.append(ScanHint(relation.alias, method, index))
     return PlanHints(scans=tuple(scan_hints), joins=tuple(joins), leading=tuple(leading))
-
-
-def orderable(block: Block) -> bool:
-    """Whether a `Leading` can say the join order of a block: two relations or more, all hintable, the order not fixed."""
-    return len(block.relations) >= 2 and not block.fixed and all(relation.hintable for relation in block.relations)

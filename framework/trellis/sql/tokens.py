@@ -85,7 +85,10 @@ class Lexer:
             self.position = start + 3
             end = len(self.text.rstrip(SPACE)) - 2
             if end < self.position or not self.text.startswith("*/", end):
-                mend = None if "*/" in self.text else Mend(len(self.text), len(self.text), " */")
+                close = self.text.find("*/", self.position)
+                if close >= 0:
+                    self.fail("behind the comment with the hints stands more: give the hints alone", at=close + 2)
+                mend = Mend(len(self.text), len(self.text), " */")
                 self.fail("the comment that begins here with '/*+' has no '*/' at the end", at=start, mend=mend)
             self.end = end
         elif self.text.startswith("/*", start):
@@ -156,7 +159,7 @@ class Lexer:
         elif rest in {"--", "/*"}:
             reason = "hints hold no comments"
         elif number:
-            reason = f'{number.group()} is no name: a name that begins with a digit is quoted, "{number.group()}"'
+            reason = f'{number.group()} is no name: a name that begins so is quoted, "{number.group()}"'
         else:
             shown, rest = (
                 (repr(char), ": quote names that hold it") if char.isprintable() else (f"U+{ord(char):04X}", "")
