@@ -305,7 +305,7 @@ def _queries(given: str) -> list[NamedQuery]:
     from trellis.sql.files import read_queries, split_statements
 
     try:
-        if given != "-" and Path(given).exists():
+        if given.strip() not in ("", "-") and Path(given).exists():
             return read_queries([Path(given)])
     except (OSError, ValueError):
         pass

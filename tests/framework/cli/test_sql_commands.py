@@ -132,7 +132,10 @@ def test_the_shop_is_loaded_once_and_its_queries_written(trellis, tmp_path_facto
         (("explain", "", "--embedded", "{folder}"), "there is no statement"),
         (("explain", "DROP TABLE a", "--embedded", "{folder}"), "only a SELECT may be sent"),
         (("explain", "SELECT * FROM nowhere", "--embedded", "{folder}"), 'relation "nowhere" does not exist'),
-        (("explain", JOIN, "--hints", "Leading((a z))", "--embedded", "{folder}"), "the query has no alias z. Valid: a, b"),
+        (
+            ("explain", JOIN, "--hints", "Leading((a z))", "--embedded", "{folder}"),
+            "the query has no alias z. Valid: a, b",
+        ),
         (("measure", "SELECT 1", "--random", "3", "--embedded", "{folder}"), "there is nothing to measure"),
         (("explain", JOIN, "--dsn", "host=/nowhere dbname=x"), "cannot connect"),
         (("shop", "--out", "x", "--duckdb", "y"), "No such option"),
