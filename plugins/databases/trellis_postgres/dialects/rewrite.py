@@ -8,7 +8,6 @@ method, and likewise for scans. Every other hint is said to be untouched.
 
 from __future__ import annotations
 
-from trellis.sql.rewrite import rewrite
 
 from trellis.contracts.database import HintedStatement
 from trellis.sql.hints import JoinMethod, PlanHints, ScanMethod
@@ -40,6 +39,8 @@ class Rewrite(HintDialect):
         settings: dict[str, str] = {}
         sql = query.sql
         if hints.leading:
+            from trellis.sql.rewrite import rewrite
+
             sql, unchanged = rewrite(query, hints)
             untouched |= unchanged
             settings |= {"join_collapse_limit": "1", "geqo": "off"}
