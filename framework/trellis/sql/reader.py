@@ -13,8 +13,9 @@ from trellis.sql.catalog import Catalog
 from trellis.sql.conditions import text_of
 from trellis.sql.fingerprint import fingerprint
 from trellis.sql.from_clause import Condition, Item, Region, conjuncts
-from trellis.sql.names import Names, Reading, Scope
+from trellis.sql.names import Names
 from trellis.sql.query import Block, Edge, OuterJoin, Query, Relation
+from trellis.sql.scopes import Reading, Scope
 
 CACHE_SIZE = 4096
 """Queries kept."""
@@ -93,7 +94,9 @@ def describe(reading: Reading, dialect: str) -> Query:
 
 def _block(scope: Scope, counts: Counter[str], reading: Reading) -> Block:
     relations = tuple(
-        Relation(item.alias, item.name, item.kind, item.block, counts[item.alias] == 1 and item.alias != "unnamed_subquery")
+        Relation(
+            item.alias, item.name, item.kind, item.block, counts[item.alias] == 1 and item.alias != "unnamed_subquery"
+        )
         for item in scope.items
     )
     edges: list[Edge] = []
