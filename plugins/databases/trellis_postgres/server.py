@@ -20,6 +20,10 @@ from trellis.errors import DatabaseError, MissingExtraError
 from trellis_postgres.setup import ROLE, setup_role
 
 _START_S = 60.0
+_IS_SET_UP = """
+SELECT 1 FROM pg_default_acl CROSS JOIN LATERAL aclexplode(defaclacl) acl JOIN pg_roles r ON r.oid = acl.grantee
+WHERE defaclnamespace = 0 AND r.rolname = %s
+"""
 _open: dict[Path, int] = {}
 
 
@@ -116,8 +120,11 @@ class EmbeddedServer:
             known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (self.database,)).fetchone()
             if known is None:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(self.database)))
-        setup_role(self.dsn("postgres"), login=True, restrict_public=True)
         with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
+            # Once only: what somebody has taken from the role since then is not given back.
+            if connection.execute(_IS_SET_UP, (ROLE,)).fetchone() is not None:
+                return
+            setup_role(self.dsn("postgres"), login=True, restrict_public=True)
             for on in ("USAGE ON SCHEMAS", "SELECT ON TABLES"):
                 connection.execute(f"ALTER DEFAULT PRIVILEGES GRANT {on} TO {ROLE}".encode())
 

@@ -143,7 +143,7 @@ def test_another_result_is_told_and_the_variant_not_run_again():
 def test_a_default_without_one_result_cannot_be_measured():
     backend = Scripted(default=[100], fast=[50])
     results = iter("abcd")
-    backend.digests = type("Changing", (dict,), {"__missing__": lambda self, key: key and "rows" or next(results)})()
+    backend.digests = type("Changing", (dict,), {"__missing__": lambda self, key: (key and "rows") or next(results)})()
     with pytest.raises(DatabaseError, match="LIMIT without ORDER BY"):
         measure(backend, QUERY, {"fast": FAST})
 

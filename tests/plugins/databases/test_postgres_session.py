@@ -7,12 +7,12 @@ import time
 
 import psycopg
 import pytest
+
+from trellis.errors import ConnectionLostError, DatabaseError, QueryTimeoutError
 from trellis_postgres.config import PostgresConfig
 from trellis_postgres.digest import RowDigest
 from trellis_postgres.server import EmbeddedServer
 from trellis_postgres.session import Session
-
-from trellis.errors import ConnectionLostError, DatabaseError, QueryTimeoutError
 
 
 def text(answer):
