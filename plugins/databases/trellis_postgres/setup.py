@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import psycopg
@@ -13,6 +14,7 @@ from psycopg import sql
 from trellis.errors import DatabaseError
 
 ROLE = "trellis_reader"
+_ATTEMPTS = 10
 _NO_RIGHTS = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
 _SCHEMAS = "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY 1"
 
@@ -47,19 +49,29 @@ def setup_role(
     Raises:
         DatabaseError: The server cannot be reached or refuses; or the role is there and is a superuser or owns something.
     """
-    try:
-        with psycopg.connect(admin_dsn, autocommit=False) as connection:
-            _check_free(connection, role)
-            if schemas is None:
-                schemas = [name for (name,) in connection.execute(_SCHEMAS).fetchall()]
-            statements = _statements(connection, role, schemas, login, password, restrict_public)
-            if not dry_run:
-                for statement, _ in statements:
-                    connection.execute(statement)
-            return tuple(shown.as_string(connection) for _, shown in statements)
-    except psycopg.Error as error:
-        said = " ".join(str(error).split())
-        raise DatabaseError(f"cannot set up the role {role}: {said}", sqlstate=error.sqlstate) from None
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            with psycopg.connect(admin_dsn, autocommit=False) as connection:
+                _check_free(connection, role)
+                known = [name for (name,) in connection.execute(_SCHEMAS).fetchall()] if schemas is None else schemas
+                statements = _statements(connection, role, known, login, password, restrict_public)
+                if not dry_run:
+                    for statement, _ in statements:
+                        connection.execute(statement)
+                return tuple(shown.as_string(connection) for _, shown in statements)
+        except psycopg.errors.InternalError_ as error:
+            # Roles belong to all databases of a server, and PostgreSQL refuses to change one twice at once.
+            if "concurrently" not in str(error) or attempt == _ATTEMPTS:
+                raise _refused(role, error) from None
+            time.sleep(0.05 * attempt)
+        except psycopg.Error as error:
+            raise _refused(role, error) from None
+    raise AssertionError("unreachable")
+
+
+def _refused(role: str, error: psycopg.Error) -> DatabaseError:
+    said = " ".join(str(error).split())
+    return DatabaseError(f"cannot set up the role {role}: {said}", sqlstate=error.sqlstate)
 
 
 def _check_free(connection: psycopg.Connection, role: str) -> None:
