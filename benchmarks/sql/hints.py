@@ -98,7 +98,7 @@ def write_report() -> None:
         "# Random valid hints on real queries\n",
         (
             "Written by `python benchmarks/sql/hints.py --report` from `results/hints-*.json`; measured by "
-            "`python benchmarks/sql/hints.py --data FOLDER`. The data are the STATS-CEB tables and one small StackExchange site.\n"
+            "`python benchmarks/sql/hints.py --data FOLDER`. Data: STATS-CEB's tables and one small StackExchange site.\n"
         ),
         "| data | server | dialect | queries | fingerprints | hints | ran | same result | timed out | trees | followed |",
         "|---|---|---|---|---|---|---|---|---|---|---|",

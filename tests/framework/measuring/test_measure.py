@@ -197,7 +197,6 @@ def test_a_server_is_waited_for_and_not_longer_than_asked():
     backend = Scripted(default=[ConnectionLostError("gone")])
     backend.explain = lambda *_, **__: (_ for _ in ()).throw(ConnectionLostError("gone"))
     with pytest.raises(ConnectionLostError):
-        backend.down = 10**9
         measure(backend, QUERY, {"fast": FAST}, MeasureConfig(patience_s=0.2))
 
 
