@@ -50,10 +50,10 @@ _EQUATION_WORDS = (
 _PROGRAM = (" | ", " -> ", "; ", " lines", "sort", "reverse", "drop first", "drop last", "double")
 
 TASKS: dict[str, BenchTask] = {
-    "countdown": BenchTask("countdown", (" + ", " - ", " = ", " | left: ", " -> "), max_tokens=48),
+    "countdown": BenchTask("countdown", (" + ", " - ", " = ", " | left: ", " -> "), max_tokens=48, sft=1.5),
     "arithmetic": BenchTask("arithmetic", (" + ", " - ", " = ", " ="), numbers=0, max_tokens=40),
     "path": BenchTask("path", (*_LETTERS, " | ", " -> ", " in "), numbers=0, max_tokens=24),
-    "logic": BenchTask("logic", (*_LETTERS, " | ", " -> ", " in "), numbers=0, max_tokens=24),
+    "logic": BenchTask("logic", (*_LETTERS, " | ", " -> ", " in "), numbers=0, max_tokens=24, sft=2.0),
     "units": BenchTask("units", _UNIT_WORDS, numbers=100, max_tokens=24),
     "equation": BenchTask("equation", _EQUATION_WORDS, numbers=100, max_tokens=40),
     "list-program": BenchTask(
@@ -101,9 +101,9 @@ class Sizes:
     fit_problems: int = 1920
     group: int = 8
     fit_steps: int = 400
-    fit_batch: int = 128
+    fit_batch: int = 256
     fits: int = 3
-    rl_steps: int = 50
+    rl_steps: int = 100
     rl_problems: int = 32
     problems: int = 150
     n: int = 16

@@ -11,7 +11,7 @@ from trellis.measuring.config import MeasureConfig
 from trellis.measuring.measure import measure
 from trellis.sql import Catalog, Join, JoinMethod, Leading, Plan, PlanHints, Query, Switch
 
-QUERY = Query("SELECT 1", "postgres", (), "0" * 32, (), tree=None)
+QUERY = Query("SELECT 1", "postgres", (), "0" * 32, (), tree=None, reading=None)
 DEFAULT = PlanHints()
 FAST = PlanHints(switches=(Switch("enable_hashjoin", False),))
 SLOW = PlanHints(switches=(Switch("enable_mergejoin", False),))
