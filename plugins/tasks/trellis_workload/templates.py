@@ -193,13 +193,14 @@ def chain_catalogue(d: Draw) -> list[str]:
     "count(*), max(p.price), min(v.day)",
 )
 def chain_tags(d: Draw) -> list[str]:
-    """From a topic to the visits of who reviewed it."""
+    """From a topic to the visits of who reviewed it: reviews and visits multiply unless the customer comes first."""
     return [
         *d.equal("g.topic", 0, 8),
         *d.hot("c"),
         *d.rare("v", "visit"),
-        *d.within("v.day", 0.4),
+        *d.within("v.day", 0.25),
         *d.common("r", "review"),
+        *d.equal("r.rating", 1, 5),
         *d.within("p.price", 0.3, first=1, last=500),
     ]
 
@@ -273,7 +274,7 @@ def many_follows(d: Draw) -> list[str]:
     return [
         *d.hot("c"),
         *d.rare("t", "ticket"),
-        *d.within("t.day", 0.1),
+        *d.within("t.day", 0.06),
         *d.within("e.joined", 0.1),
         *d.common("v", "visit"),
         *d.within("v.day", 0.05),
