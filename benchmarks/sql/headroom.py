@@ -216,7 +216,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument(
-        "--queries", type=int, default=60, help="the first of the default workload's, all templates alike"
+        "--queries", type=int, default=45, help="the first of the default workload's, all templates alike"
     )
     parser.add_argument("--orders", type=int, default=50)
     parser.add_argument("--templates", nargs="*", help="only these; nothing is written")

@@ -4,7 +4,7 @@ A planner multiplies selectivities as if columns were independent, and spreads t
 keys. Here neither holds, in four ways that multiply each other:
 
 1. *Hot keys.* One percent of the customers own over a third of all orders, visits, reviews and tickets; one percent of the
-   products over a third of all items and reviews. Foreign keys are skewed inside both groups too (u^1.5, u^3).
+   products over a third of all items and reviews. Foreign keys are skewed inside both groups too (u^1.5, u²).
 2. *Functional dependencies.* A table's class (0 … K-1) is written into three columns, each coarser than the one before:
    segment → plan → channel. Three predicates on it select as much as the first alone, and look far more selective.
 3. *Dependencies across a join.* product.line follows from the brand, customer.market and store.region from the city.
@@ -155,7 +155,7 @@ class _Table:
     def hot_key(self, name: str, table: str) -> None:
         """Add a foreign key of which `HOT_SHARE` falls on the hot keys of its table, and some more by skew."""
         rows = self._rows[table]
-        hot, any_ = self.below(hot_keys(rows), 1.5), self.below(rows, 3)
+        hot, any_ = self.below(hot_keys(rows), 1.5), self.below(rows, 2)
         self.reference(name, f"1 + CASE WHEN {self.uniform()} < {HOT_SHARE} THEN {hot} ELSE {any_} END")
 
     def classes(self, class_sql: str, columns: Sequence[str]) -> None:
