@@ -38,7 +38,8 @@ HERE = Path(__file__).parent
 RESULT = HERE / "results" / "headroom.json"
 REPORT = HERE / "HEADROOM.md"
 SETTINGS = {"max_parallel_workers_per_gather": "0", "jit": "off", "geqo": "off"}
-DEFAULT_TIMEOUT_MS = 30_000
+DEFAULT_TIMEOUT_MS = 20_000.0
+"""A default that takes longer counts as this: its speed-up is then a lower bound."""
 NUM_PAIRS = 5
 Tree: TypeAlias = "str | tuple[Tree, Tree]"
 
@@ -102,7 +103,7 @@ class Session:
         return 1000 * (time.perf_counter() - started), rows
 
     def _set(self, timeout_ms: float, *, keep_order: bool) -> None:
-        values = (str(max(5, math.ceil(timeout_ms))), "1" if keep_order else "20")
+        values = (str(max(5, math.ceil(timeout_ms))), "1" if keep_order else "8")
         while True:
             try:
                 self._connection.execute(
@@ -119,11 +120,15 @@ def measure(session: Session, query: GeneratedQuery, *, num_orders: int) -> dict
     """Return one query's default and best latency, and how they were found."""
     template = next(template for template in TEMPLATES if template.name == query.template)
     measured: dict[str, Any] = {"id": query.id, "template": query.template, "shape": query.shape}
-    runs = [session.run(query.sql, timeout_ms=DEFAULT_TIMEOUT_MS) for _ in range(4)]
-    if any(run is None for run in runs):
-        raise SystemExit(f"{query.id} takes over {DEFAULT_TIMEOUT_MS} ms:\n{query.sql}")
-    rows = runs[0][1]  # type: ignore[index]
-    default_ms = statistics.median(run[0] for run in runs[1:] if run)
+    rows: list[tuple[Any, ...]] | None = None
+    default_runs_ms = []
+    for _ in range(4):
+        ran = session.run(query.sql, timeout_ms=DEFAULT_TIMEOUT_MS)
+        default_runs_ms.append(ran[0] if ran else DEFAULT_TIMEOUT_MS)
+        if ran is None:
+            break
+        rows = ran[1]
+    default_ms = statistics.median(default_runs_ms[-3:])
 
     random = Random(query.id)
     trees: dict[str, Tree] = {}
@@ -137,9 +142,11 @@ def measure(session: Session, query: GeneratedQuery, *, num_orders: int) -> dict
         ran = session.run(sql, timeout_ms=1.2 * best_ms, keep_order=True)
         if ran is None:
             cut_off += 1
-        elif ran[1] != rows:
+            continue
+        if rows is not None and ran[1] != rows:
             raise SystemExit(f"{query.id} has another result in the order {unordered(tree)}")
-        elif ran[0] < best_ms:
+        rows = ran[1]
+        if ran[0] < best_ms:
             best_ms, best = ran[0], tree
     measured |= {"default_ms": default_ms, "num_orders": len(trees), "num_cut_off": cut_off, "speedup": 1.0}
     if best is None:
@@ -149,9 +156,9 @@ def measure(session: Session, query: GeneratedQuery, *, num_orders: int) -> dict
     for _ in range(NUM_PAIRS):
         default = session.run(query.sql, timeout_ms=DEFAULT_TIMEOUT_MS)
         ordered = session.run(sql, timeout_ms=DEFAULT_TIMEOUT_MS, keep_order=True)
-        if default is None or ordered is None or ordered[1] != rows:
+        if ordered is None or ordered[1] != rows:
             raise SystemExit(f"{query.id} was cut off or changed its result when measured again")
-        pairs.append((default[0], ordered[0]))
+        pairs.append((default[0] if default else DEFAULT_TIMEOUT_MS, ordered[0]))
     default_ms, best_ms = (statistics.median(side) for side in zip(*pairs, strict=True))
     return measured | {
         "default_ms": default_ms,
@@ -213,10 +220,10 @@ noise floor.
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--report", action="store_true", help="only write HEADROOM.md again")
-    parser.add_argument("--seed", type=int, default=2026)
+    parser.add_argument("--seed", type=int, default=2027)
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument(
-        "--queries", type=int, default=60, help="the first of the default workload's, all templates alike"
+        "--queries", type=int, default=45, help="the first of the default workload's, all templates alike"
     )
     parser.add_argument("--orders", type=int, default=50)
     parser.add_argument("--templates", nargs="*", help="only these; nothing is written")

@@ -4,7 +4,7 @@ A planner multiplies selectivities as if columns were independent, and spreads t
 keys. Here neither holds, in four ways that multiply each other:
 
 1. *Hot keys.* One percent of the customers own over a third of all orders, visits, reviews and tickets; one percent of the
-   products over a third of all items and reviews. Foreign keys are skewed inside both groups too (u^1.5, u^3).
+   products over a third of all items and reviews. Foreign keys are skewed inside both groups too (u^1.5, u²).
 2. *Functional dependencies.* A table's class (0 … K-1) is written into three columns, each coarser than the one before:
    segment → plan → channel. Three predicates on it select as much as the first alone, and look far more selective.
 3. *Dependencies across a join.* product.line follows from the brand, customer.market and store.region from the city.
@@ -130,33 +130,44 @@ class _Table:
         """Return an integer in 0 … count - 1, the low ones more frequent the higher the power."""
         return f"floor({count} * {self.uniform(power)})::int"
 
+    def draw(self, name: str, sql: str) -> None:
+        """Name an expression that other columns may use, without making it a column."""
+        self._drawn.append((name, sql))
+
     def number(self, name: str, sql: str) -> None:
         """Add a column of integers."""
-        self._drawn.append((name, sql))
+        self.draw(name, sql)
         self._columns.append((name, "int NOT NULL", name))
+
+    def reference(self, name: str, sql: str) -> None:
+        """Add a foreign key, with its index."""
+        self.number(name, sql)
+        self._indexed.append(name)
+
+    def text(self, name: str, sql: str) -> None:
+        """Add a column of text, which may use what is drawn."""
+        self._columns.append((name, "text NOT NULL", sql))
 
     def key(self, name: str, table: str, *, power: int = 1) -> None:
         """Add a foreign key, the low keys more frequent the higher the power."""
-        self.number(name, f"1 + {self.below(self._rows[table], power)}")
-        self._indexed.append(name)
+        self.reference(name, f"1 + {self.below(self._rows[table], power)}")
 
     def hot_key(self, name: str, table: str) -> None:
         """Add a foreign key of which `HOT_SHARE` falls on the hot keys of its table, and some more by skew."""
         rows = self._rows[table]
-        hot, any_ = self.below(hot_keys(rows), 1.5), self.below(rows, 3)
-        self.number(name, f"1 + CASE WHEN {self.uniform()} < {HOT_SHARE} THEN {hot} ELSE {any_} END")
-        self._indexed.append(name)
+        hot, any_ = self.below(hot_keys(rows), 1.5), self.below(rows, 2)
+        self.reference(name, f"1 + CASE WHEN {self.uniform()} < {HOT_SHARE} THEN {hot} ELSE {any_} END")
 
     def classes(self, class_sql: str, columns: Sequence[str]) -> None:
         """Give every row a class, and write it into the columns, each coarser than the one before."""
         self._class = class_sql
         for column, divisor in zip(columns, DIVISORS, strict=False):
-            self._columns.append((column, "text NOT NULL", f"'{column}-' || class / {divisor}"))
+            self.text(column, f"'{column}-' || class / {divisor}")
 
     def habits(self, key: str, table: str) -> None:
         """Add this table's hierarchy: low classes are common for ordinary keys of `table`, high ones for hot keys."""
         hierarchy = HIERARCHIES[self.name]
-        self._drawn.append(("common", self.below(hierarchy.num_classes, 3)))
+        self.draw("common", self.below(hierarchy.num_classes, 3))
         hot = f"{key} <= {hot_keys(self._rows[table])}"
         class_sql = f"CASE WHEN {hot} THEN {hierarchy.num_classes - 1} - common ELSE common END"
         self.classes(class_sql, hierarchy.columns)
@@ -222,20 +233,19 @@ def _tables(seed: int, rows: Mapping[str, int]) -> list[_Table]:
     customer = table("customer")
     customer.key("city_id", "city", power=3)
     customer.number("joined", customer.below(NUM_DAYS))
-    customer._drawn.append(("cold", customer.below(40 - HOT_CLASSES, 2)))
+    customer.draw("cold", customer.below(40 - HOT_CLASSES, 2))
     customer.classes(
         f"CASE WHEN {hot_customer} THEN (i - 1) % {HOT_CLASSES} ELSE {HOT_CLASSES} + cold END",
         HIERARCHIES["customer"].columns,
     )
-    customer._columns.append(("market", "text NOT NULL", "'market-' || (city_id - 1) % 20"))
+    customer.text("market", "'market-' || (city_id - 1) % 20")
 
     product = table("product")
     product.key("category_id", "category", power=2)
     hot, cold = product.below(HOT_BRANDS, 2), product.below(rows["brand"] - HOT_BRANDS, 2)
-    product.number(
+    product.reference(
         "brand_id", f"CASE WHEN i <= {hot_keys(rows['product'])} THEN 1 + {hot} ELSE 1 + {HOT_BRANDS} + {cold} END"
     )
-    product._indexed.append("brand_id")
     product.classes(_BRAND_CLASS.format("brand_id"), ("line", "family"))
     product.number("price", f"1 + {product.below(500, 2)}")
 
@@ -269,9 +279,8 @@ def _tables(seed: int, rows: Mapping[str, int]) -> list[_Table]:
     visit.number("day", visit.below(NUM_DAYS))
 
     shipment = table("shipment", f"(SELECT id AS i, customer_id FROM orders WHERE id <= {rows['shipment']}) AS o")
-    shipment.number("order_id", "i")
-    shipment._indexed.append("order_id")
-    shipment._drawn.append(("customer_id", "customer_id"))
+    shipment.reference("order_id", "i")
+    shipment.draw("customer_id", "customer_id")
     shipment.habits("customer_id", "customer")
     shipment.number("delay", shipment.below(30, 2))
 
