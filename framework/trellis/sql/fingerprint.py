@@ -28,6 +28,7 @@ def fingerprint(reading: Reading) -> tuple[str, tuple[str, ...]]:
     """Return 32 hexadecimal digits, and the literals in the order of the canonical form."""
     former = Former(reading)
     form = former.query()
+    reading.form = None if former.stars else form
     best = _Naming(form, former.elements, sum(len(scope.items) for scope in reading.scopes)).least()
     return blake2b(best.text.encode(), digest_size=16).hexdigest(), best.literals
 
@@ -39,7 +40,8 @@ def own_form(reading: Reading) -> Text:
     for scope in reading.scopes:
         depths[scope.id] = 0 if scope.parent is None else depths.get(scope.parent, 0) + 1
         labels |= {item.vertex: f"{item.alias}#{depths[scope.id]}" for item in scope.items}
-    return read_form(Former(reading, spell_stars=True).query(), [labels[vertex] for vertex in range(len(labels))])
+    form = reading.form or Former(reading, spell_stars=True).query()
+    return read_form(form, [labels[vertex] for vertex in range(len(labels))])
 
 
 _Signature: TypeAlias = "tuple[int, list[Text] | list[str]]"

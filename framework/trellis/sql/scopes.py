@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from sqlglot import exp
 from sqlglot.tokenizer_core import Token
@@ -11,6 +11,9 @@ from sqlglot.tokenizer_core import Token
 from trellis.sql.catalog import Catalog
 from trellis.sql.from_clause import Item, JoinKind, Region, WrittenTree
 from trellis.sql.hints import Leading
+
+if TYPE_CHECKING:
+    from trellis.sql.form import Form
 
 Columns: TypeAlias = "tuple[str, ...] | None"
 
@@ -62,6 +65,7 @@ class Reading:
         used: By `id` of a condition: the items it refers to, in its own block.
         ctes: By `id` of a CTE and of a table node that reads it: the CTE's depth and number.
         blocks_of: By `id` of a SELECT's node: its scope.
+        form: Its form, see `trellis.sql.form`; None before its fingerprint is taken, and where it holds a `*`.
         rewritten: What `rewrite` made of it, by the hints' join trees.
     """
 
@@ -74,6 +78,7 @@ class Reading:
     used: dict[int, tuple[Item, ...]] = field(default_factory=dict)
     ctes: dict[int, str] = field(default_factory=dict)
     blocks_of: dict[int, Scope] = field(default_factory=dict)
+    form: Form | None = None
     rewritten: dict[tuple[Leading, ...], tuple[str, dict[str, str]]] = field(default_factory=dict)
 
 

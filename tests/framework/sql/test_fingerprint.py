@@ -110,7 +110,7 @@ def of(text):
     return query.fingerprint, query.literals
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(shapes(), st.integers(0, 10**6))
 def test_names_order_layout_and_literals_leave_a_fingerprint_as_it_is(shape, seed):
     rng = random.Random(seed)
@@ -118,7 +118,7 @@ def test_names_order_layout_and_literals_leave_a_fingerprint_as_it_is(shape, see
     assert of(first)[0] == of(second)[0], (first, second)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(shapes(), st.integers(0, 10**6))
 def test_literals_come_in_an_order_that_belongs_to_the_fingerprint(shape, seed):
     rng = random.Random(seed)
@@ -127,7 +127,7 @@ def test_literals_come_in_an_order_that_belongs_to_the_fingerprint(shape, seed):
     assert of(first) == of(second), (first, second)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data(), shapes(max_size=4), st.integers(0, 10**6))
 def test_another_join_graph_has_another_fingerprint(data, shape, seed):
     rng = random.Random(seed)
