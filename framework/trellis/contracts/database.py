@@ -82,6 +82,16 @@ class DatabaseBackend(ABC):
     dialect: str = "postgres"
     """sqlglot's name for the language of its queries."""
 
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """Names the database, the same from every connection to it: what was measured on one says nothing of another."""
+
+    @property
+    def server_version(self) -> int:
+        """The server's version as one number that grows, e.g. 180004; 0 where there is no such thing."""
+        return 0
+
     @abstractmethod
     def catalog(self) -> Catalog:
         """Return what the connection sees; read anew after `refresh`, else from memory."""

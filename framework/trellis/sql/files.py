@@ -41,7 +41,6 @@ def split_statements(text: str, *, name: str = "query", dialect: str = "postgres
     """
     from sqlglot import tokenize
     from sqlglot.errors import TokenError
-    from sqlglot.tokens import TokenType
 
     try:
         tokens = tokenize(text, read=dialect)
@@ -50,7 +49,7 @@ def split_statements(text: str, *, name: str = "query", dialect: str = "postgres
     found: list[tuple[int, int, int]] = []
     first, seen_to = None, 0
     for token in tokens:
-        if token.token_type is TokenType.SEMICOLON:
+        if token.token_type.name == "SEMICOLON":
             if first is not None:
                 found.append((seen_to, first, token.start))
             first, seen_to = None, token.end + 1

@@ -70,5 +70,5 @@ class Shape(NamedTuple):
     node: str
     join_type: str | None
     alias: str | None
-    index: str | None
+    index_name: str | None
     below: tuple[Shape, ...]

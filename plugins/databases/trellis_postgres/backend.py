@@ -34,6 +34,9 @@ from trellis_postgres.setup import ROLE, setup_role
 
 _PARSED_AT_MOST = 1024
 _TIMING = int.from_bytes(b"trellis", "big")
+_IDENTITY = """
+SELECT system_identifier || '/' || pg_catalog.current_database() FROM pg_catalog.pg_control_system()
+"""
 _STATEMENTS_SCHEMA = """
 SELECT pg_catalog.quote_ident(n.nspname) FROM pg_catalog.pg_extension e
 JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_stat_statements'
@@ -70,6 +73,7 @@ class Postgres(DatabaseBackend):
         self._parsed: OrderedDict[str, Query] = OrderedDict()
         self._alone: psycopg.Connection | None = None
         self._num_alone = 0
+        self._identity: str | None = None
 
     @property
     def hint_dialect(self) -> HintDialect:
@@ -80,6 +84,14 @@ class Postgres(DatabaseBackend):
     def capabilities(self) -> frozenset[str]:
         """What of a plan hints decide on this server; never less than the component's record says."""
         return self.hint_dialect.capabilities
+
+    @property
+    def identity(self) -> str:
+        """The cluster's own number, which no other has, and the database's name."""
+        if self._identity is None:
+            rows = self._session.run(_IDENTITY, timeout_ms=self.config.explain_timeout_ms).rows
+            self._identity = _text(rows[0][0])
+        return self._identity
 
     @property
     def server_version(self) -> int:

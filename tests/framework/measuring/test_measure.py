@@ -29,6 +29,8 @@ class Scripted(DatabaseBackend):
         self.down = 0
         self.depth = 0
 
+    identity = "scripted"
+
     def catalog(self):
         return Catalog()
 
