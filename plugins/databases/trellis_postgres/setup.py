@@ -57,7 +57,7 @@ def setup_role(
                 statements = _statements(connection, role, known, login, password, restrict_public)
                 if not dry_run:
                     for statement, _ in statements:
-                        connection.execute(statement)
+                        connection.execute(statement.as_string(connection).encode())
                 return tuple(shown.as_string(connection) for _, shown in statements)
         except psycopg.errors.InternalError_ as error:
             # Roles belong to all databases of a server, and PostgreSQL refuses to change one twice at once.

@@ -12,7 +12,7 @@ from trellis_workload.config import RecordedConfig
 from trellis_workload.generator import WorkloadError
 
 if TYPE_CHECKING:
-    from sqlglot.expressions import Expr
+    from sqlglot.expressions import Column, Expr
 
     from trellis_workload.task import WorkloadQuery
 
@@ -89,7 +89,7 @@ def _instances(database: DatabaseBackend, sql: str, variants: int, random: Rando
         yield tree.transform(put).sql(dialect=database.dialect)
 
 
-def _compared_column(parameter: Expr) -> Expr | None:
+def _compared_column(parameter: Expr) -> Column | None:
     """Return the column on the other side of the comparison that a parameter stands in."""
     from sqlglot import exp
 
