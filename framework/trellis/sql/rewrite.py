@@ -168,7 +168,7 @@ class _Editor:
         if tree is None:
             clause = ", ".join(items[item.alias] for item in leaves(scope.tree))
         else:
-            clause = self.joined(tree, dict(part.outers), items)[1:-1]
+            clause = self.joined(tree, dict(part.outers), items)
         conditions = list(part.conditions)
         if source.where is not None:
             conditions.append(self.piece(source.where))
@@ -180,11 +180,14 @@ class _Editor:
         self.edits += [(source.whole, f"FROM {clause}{where}"), *stars]
 
     def joined(self, tree: JoinTree, outers: dict[frozenset[str], list[str]], items: dict[str, str]) -> str:
+        """Write a tree; joins are left-associative, so only a right input needs parentheses."""
         if isinstance(tree, str):
             return items[tree]
         left, right = self.joined(tree.left, outers, items), self.joined(tree.right, outers, items)
+        if isinstance(tree.right, Join):
+            right = f"({right})"
         on = outers.get(frozenset(tree_aliases(tree.right)))
-        return f"({left} CROSS JOIN {right})" if on is None else f"({left} LEFT JOIN {right} ON {_all(on) or 'TRUE'})"
+        return f"{left} CROSS JOIN {right}" if on is None else f"{left} LEFT JOIN {right} ON {_all(on) or 'TRUE'}"
 
     def part(self, tree: WrittenTree, text: TextTree) -> tuple[_Part, dict[str, str]]:
         """Return what `trellis.sql.from_clause.region` does, in text, and each item's text."""
