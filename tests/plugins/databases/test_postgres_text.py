@@ -1,5 +1,6 @@
 """What needs no server: digests, the lexical reading, plans, dialects as text, configurations."""
 
+import contextlib
 import random
 
 import pytest
@@ -48,10 +49,8 @@ def test_a_digest_tells_columns_and_the_borders_of_values_apart():
 
 @given(st.text())
 def test_any_text_is_read_or_refused_with_a_reason(text):
-    try:
-        read_text(text)
-    except (QuerySyntaxError, UnsafeQueryError) as error:
-        assert str(error)
+    with contextlib.suppress(QuerySyntaxError, UnsafeQueryError):
+        assert all(call.name in read_text(text).names for call in read_text(text).calls)
 
 
 @pytest.mark.parametrize(
@@ -73,24 +72,18 @@ def test_what_is_no_call_is_none(sql):
         ("SELECT f/* x */\n--\n(1)", Call(None, "f")),
         ('SELECT "S" . "F"(1)', Call("S", "F")),
         ("SELECT a.S.f(1)", Call("s", "f")),
-        ("SELECT 'a\\'||f(1)||'", Call(None, "f")),
         ("SELECT a$f(1)", Call(None, "a$f")),
-        ("SELECT 1e5f(1)", None),
         ("SELECT été(1)", Call(None, "été")),
-        ("SELECT $1f$ $1f$", None),
     ],
 )
 def test_a_call_is_found_as_the_server_finds_it(sql, call):
-    if call is None:
-        try:
-            assert Call(None, "f") not in read_text(sql).calls
-        except UnsafeQueryError as error:
-            assert "parameter" in str(error)
-    elif sql.count("'") % 2:
-        with pytest.raises(QuerySyntaxError):
-            read_text(sql)
-    else:
-        assert call in read_text(sql).calls
+    assert call in read_text(sql).calls
+
+
+@pytest.mark.parametrize("sql", ["SELECT 'a\\'||f(1)||'", "SELECT $1f$ $1f$"])
+def test_a_text_that_another_reading_would_let_through_is_refused(sql):
+    with pytest.raises((QuerySyntaxError, UnsafeQueryError)):
+        read_text(sql)
 
 
 def test_an_error_says_where():
