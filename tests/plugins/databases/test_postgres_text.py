@@ -136,12 +136,12 @@ def test_pg_hint_plan_quotes_names_and_refuses_those_that_end_its_comment():
 
 def test_what_pg_hint_plan_reports_is_read():
     notice = (
-        "pg_hint_plan:\nused hint:\nSeqScan(c)\nLeading(((c u) o))\nnot used hint:\nHashJoin(c x)\n"
+        "pg_hint_plan:\nused hint:\nSeqScan(c)\nLeading((((c u) o) (x (y z))))\nnot used hint:\nHashJoin(c x)\n"
         'duplication hint:\nSeqScan("a (b")\nerror hint:\nSet(enable_hashjoin off)\n'
     )
     assert read_reports(["something else", notice]) == [
         HintReport("SeqScan(c)", "used"),
-        HintReport("Leading(((c u) o))", "used"),
+        HintReport("Leading((((c u) o) (x (y z))))", "used"),
         HintReport("HashJoin(c x)", "not used"),
         HintReport('SeqScan("a (b")', "duplicate"),
         HintReport("Set(enable_hashjoin off)", "error"),
