@@ -5,6 +5,8 @@ Names are folded and have their alias, the sides of `=` and the operands of AND 
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from sqlglot import exp
 
 from trellis.sql.from_clause import Condition, Item
@@ -64,14 +66,26 @@ def _text(node: exp.Expr, reading: Reading) -> str:
     elif kind is exp.Neg:
         return f"-{_text(node.this, reading)}"
     elif kind is exp.Cast:
-        return f"{_text(node.this, reading)}::{node.args['to'].sql('postgres').lower()}"
+        return f"{_text(node.this, reading)}::{type_text(node.args['to'])}"
     elif kind is exp.Between and not node.args.get("symmetric"):
         low, high = _text(node.args["low"], reading), _text(node.args["high"], reading)
         return f"{_text(node.this, reading)} BETWEEN {low} AND {high}"
     elif kind is exp.In and node.expressions:
         return f"{_text(node.this, reading)} IN ({', '.join(_text(part, reading) for part in node.expressions)})"
-    return node.sql("postgres")
+    return node.sql("postgres", comments=False)
 
 
 def _column(item: Item, name: str) -> str:
     return f"{quoted(item.alias)}.{quoted(name)}"
+
+
+def type_text(node: exp.Expr) -> str:
+    """Write a data type."""
+    if any(value for key, value in node.args.items() if key != "this"):
+        return node.sql("postgres", comments=False).lower()
+    return _plain_type(node.this)
+
+
+@lru_cache(maxsize=256)
+def _plain_type(kind: exp.DType) -> str:
+    return exp.DataType(this=kind).sql("postgres").lower()

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 from sqlglot import exp
 
+from trellis.sql.conditions import type_text
 from trellis.sql.from_clause import Condition, Item, Outer, Region, conjuncts, joins, leaves
 from trellis.sql.scopes import Reading, Scope, folded, star_columns
 
@@ -78,6 +79,7 @@ class Former:
 
     Attributes:
         spell_stars: Whether a `*` stands for its relations in their order; if not, it is a word, and their order is free.
+        stars: Whether an unqualified `*` was met among the outputs.
         elements: The smallest forms that say what a relation has to do with others: conditions, outputs, FROM items.
     """
 
@@ -85,6 +87,7 @@ class Former:
         self.reading = reading
         self.spell_stars = spell_stars
         self.elements: list[Form] = []
+        self.stars = False
 
     def query(self) -> Form:
         """Return the form of the whole query."""
@@ -104,6 +107,8 @@ class Former:
         if kind in (exp.EQ, exp.NEQ):
             sides = [self.form(node.this), self.form(node.args["expression"])]
             return _parts(kind.__name__, sides, ordered=False)
+        if kind in (exp.LT, exp.LTE):
+            return _parts(kind.__name__, [self.form(node.this), self.form(node.args["expression"])])
         if kind in _MIRRORED:
             return _parts(_MIRRORED[kind], [self.form(node.args["expression"]), self.form(node.this)])
         if kind is exp.In and node.expressions and all(map(_is_literal, node.expressions)):
@@ -115,7 +120,7 @@ class Former:
         if kind is exp.Select:
             return self._block(self.reading.blocks_of[id(node)])
         if kind is exp.DataType:
-            return Text(node.sql("postgres").lower())
+            return Text(type_text(node))
         if kind is exp.Identifier:
             return Text(folded(node))
         if kind is exp.CTE:
@@ -165,6 +170,7 @@ class Former:
                 continue
             inside = []
             for part in value if isinstance(value, list) else [value]:
+                self.stars = self.stars or isinstance(part, exp.Star)
                 spelt = self.spell_stars and isinstance(part, exp.Star)
                 inside += self._spelt(scope) if spelt else [self._part(part, False)]
             self.elements += [_parts(f"{key}{number}", [part]) for number, part in enumerate(inside)]
@@ -232,7 +238,7 @@ def _is_literal(node: exp.Expr) -> bool:
 def _literal(node: exp.Expr) -> str:
     if isinstance(node, exp.Literal):
         return "'" + node.name.replace("'", "''") + "'" if node.is_string else node.name
-    return node.sql("postgres")
+    return node.sql("postgres", comments=False)
 
 
 def _literals(nodes: Sequence[exp.Expr], *, ordered: bool) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from random import Random
+from typing import TypeAlias
 
 from trellis.sql.hints import Join, JoinTree, quoted, tree_aliases, tree_joins
 from trellis.sql.query import Block, OuterJoin
@@ -44,8 +45,8 @@ def illegal(block: Block, tree: Join) -> str:
                 f"{_names(outer.right)} must be the right input of one join, and nothing else with it: it is what a left join "
                 "may leave empty"
             )
-        if missing := outer.requires - left:
-            return f"{_names(outer.right)} is joined before {_names(missing)}, which the condition of its left join refers to"
+        if early := outer.requires - left:
+            return f"{_names(outer.right)} is joined before {_names(early)}, which the condition of its left join refers to"
     return ""
 
 
@@ -74,7 +75,7 @@ def _grown(aliases: frozenset[str], block: Block, rng: Random, *, bushy: bool, c
     inside = [outer for outer in block.outer_joins if outer.right < aliases]
     waiting = [outer for outer in inside if not any(outer.right < other.right for other in inside)]
     hanging = frozenset().union(*(outer.right for outer in waiting))
-    parts: list[JoinTree] = [*sorted(aliases - hanging)]
+    parts: list[_Part] = [(alias, frozenset((alias,))) for alias in sorted(aliases - hanging)]
     rng.shuffle(parts)
     sides = {
         outer.right: _grown(outer.right, block, rng, bushy=bushy, cross_products=cross_products) for outer in waiting
@@ -82,11 +83,11 @@ def _grown(aliases: frozenset[str], block: Block, rng: Random, *, bushy: bool, c
     while len(parts) > 1 or waiting:
         # Left-deep, the first part is the one that grows.
         growing = parts if bushy else parts[:1]
-        steps: list[tuple[JoinTree, JoinTree, OuterJoin | None]] = [
-            (part, sides[outer.right], outer)
+        steps: list[tuple[_Part, _Part, OuterJoin | None]] = [
+            (part, (sides[outer.right], outer.right), outer)
             for outer in waiting
             for part in growing
-            if outer.requires <= frozenset(tree_aliases(part))
+            if outer.requires <= part[1]
         ]
         pairs = [(left, right) for left in growing for right in parts if left is not right]
         connected = pairs if cross_products else [pair for pair in pairs if _connected(*pair, block)]
@@ -94,12 +95,16 @@ def _grown(aliases: frozenset[str], block: Block, rng: Random, *, bushy: bool, c
         left, right, joined = rng.choice(steps)
         if joined is not None:
             waiting.remove(joined)
-        parts = [Join(left, right), *(part for part in parts if part is not left and part is not right)]
-    return parts[0]
+        both = (Join(left[0], right[0]), left[1] | right[1])
+        parts = [both, *(part for part in parts if part is not left and part is not right)]
+    return parts[0][0]
 
 
-def _connected(left: JoinTree, right: JoinTree, block: Block) -> bool:
-    ours, theirs = frozenset(tree_aliases(left)), frozenset(tree_aliases(right))
+_Part: TypeAlias = "tuple[JoinTree, frozenset[str]]"
+
+
+def _connected(left: _Part, right: _Part, block: Block) -> bool:
+    ours, theirs = left[1], right[1]
     return any(edge.aliases & ours and edge.aliases & theirs and edge.aliases <= ours | theirs for edge in block.edges)
 
 

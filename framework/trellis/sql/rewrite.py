@@ -11,6 +11,7 @@ new text is read again and must ask the same, in the order that was wanted, or `
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from trellis.errors import HintError, SQLError
@@ -168,23 +169,27 @@ class _Editor:
         if tree is None:
             clause = ", ".join(items[item.alias] for item in leaves(scope.tree))
         else:
-            clause = self.joined(tree, dict(part.outers), items)[1:-1]
+            clause = self.joined(tree, dict(part.outers), items)
         conditions = list(part.conditions)
         if source.where is not None:
-            conditions.append(self.piece(source.where))
-        where = ""
-        if conditions:
-            where = " WHERE " + (conditions[0] if not part.conditions else _all(conditions))
+            text = self.piece(source.where)
+            conditions.append(_operand(text) if conditions else text)
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         stars = [(star, self.star_text(scope)) for star in source.stars]
         self.edits = [edit for edit in self.edits if not (source.whole.start <= edit[0].start < source.whole.end)]
         self.edits += [(source.whole, f"FROM {clause}{where}"), *stars]
 
     def joined(self, tree: JoinTree, outers: dict[frozenset[str], list[str]], items: dict[str, str]) -> str:
+        """Write a tree; joins are left-associative, so only a right input needs parentheses."""
         if isinstance(tree, str):
             return items[tree]
         left, right = self.joined(tree.left, outers, items), self.joined(tree.right, outers, items)
+        if isinstance(tree.right, Join):
+            right = f"({right})"
         on = outers.get(frozenset(tree_aliases(tree.right)))
-        return f"({left} CROSS JOIN {right})" if on is None else f"({left} LEFT JOIN {right} ON {_all(on) or 'TRUE'})"
+        return (
+            f"{left} CROSS JOIN {right}" if on is None else f"{left} LEFT JOIN {right} ON {' AND '.join(on) or 'TRUE'}"
+        )
 
     def part(self, tree: WrittenTree, text: TextTree) -> tuple[_Part, dict[str, str]]:
         """Return what `trellis.sql.from_clause.region` does, in text, and each item's text."""
@@ -195,7 +200,7 @@ class _Editor:
         left, items = self.part(tree.left, text.left)
         right, others = self.part(tree.right, text.right)
         items = {**items, **others}
-        on = [] if text.on is None else [self.piece(text.on)]
+        on = [] if text.on is None else [_operand(self.piece(text.on))]
         on += [f"{self.column(a, name)} = {self.column(b, name)}" for name, a, b in tree.pairs or ()]
         if tree.kind == "right":
             left, right = right, left
@@ -227,8 +232,12 @@ def _always_quoted(name: str) -> str:
     return text if text.startswith('"') else f'"{text}"'
 
 
-def _all(conditions: list[str]) -> str:
-    return " AND ".join(f"({condition})" for condition in conditions)
+def _operand(condition: str) -> str:
+    """Write a condition so that AND may follow: only OR binds weaker."""
+    return f"({condition})" if _OR.search(condition) else condition
+
+
+_OR = re.compile(r"\bor\b", re.IGNORECASE)
 
 
 def _text_joins(tree: TextTree) -> list[TextJoin]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from sqlglot import exp
-from sqlglot.tokens import Token
+from sqlglot.tokenizer_core import Token
 
 from trellis.sql.catalog import Catalog
 from trellis.sql.from_clause import Item, JoinKind, Region, WrittenTree
 from trellis.sql.hints import Leading
+
+if TYPE_CHECKING:
+    from trellis.sql.form import Form
 
 Columns: TypeAlias = "tuple[str, ...] | None"
 
@@ -62,6 +65,7 @@ class Reading:
         used: By `id` of a condition: the items it refers to, in its own block.
         ctes: By `id` of a CTE and of a table node that reads it: the CTE's depth and number.
         blocks_of: By `id` of a SELECT's node: its scope.
+        form: Its form, see `trellis.sql.form`; None before its fingerprint is taken, and where it holds a `*`.
         rewritten: What `rewrite` made of it, by the hints' join trees.
     """
 
@@ -74,6 +78,7 @@ class Reading:
     used: dict[int, tuple[Item, ...]] = field(default_factory=dict)
     ctes: dict[int, str] = field(default_factory=dict)
     blocks_of: dict[int, Scope] = field(default_factory=dict)
+    form: Form | None = None
     rewritten: dict[tuple[Leading, ...], tuple[str, dict[str, str]]] = field(default_factory=dict)
 
 
@@ -90,11 +95,15 @@ def star_columns(tree: WrittenTree) -> list[tuple[str, Item]] | None:
     return tree.columns
 
 
+_OUTER: tuple[JoinKind, ...] = ("left", "right", "full")
+
+
 def join_kind(join: exp.Join) -> JoinKind:
     """Return how sqlglot's node joins."""
     side, kind = (join.args.get("side") or "").lower(), (join.args.get("kind") or "").lower()
-    if side in ("left", "right", "full"):
-        return side  # type: ignore[no-any-return]
+    for outer in _OUTER:
+        if side == outer:
+            return outer
     if kind == "cross":
         return "cross"
     if kind == "inner" or any(join.args.get(key) for key in ("on", "using", "method")):

