@@ -8,13 +8,13 @@ complete, which is why it is not the only wall; it gives the clearest message.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from trellis.errors import UnsafeQueryError
 
 if TYPE_CHECKING:
-    from sqlglot.expressions import Expr
+    from sqlglot.expressions import Expr, Func
 
 _POSTGRES = (
     r"(nextval|setval|currval|lastval|set_config|setseed)",
@@ -91,9 +91,13 @@ def check_safe(tree: Expr, *, dialect: str, allow_functions: Collection[str] = (
             raise UnsafeQueryError(
                 node.sql(dialect=dialect), reason="it has no value", mend="Write the value in the parameter's place."
             )
-    for schema, name in called_functions(tree, dialect=dialect):
-        if is_dangerous(name, dialect=dialect) and not is_allowed(schema, name, allow_functions=allow_functions):
-            raise dangerous(name)
+        if isinstance(node, exp.Func) and not isinstance(node, exp.Connector):
+            schema = _schema(node)
+            for name in _names(node):
+                if is_dangerous(name, dialect=dialect) and not is_allowed(
+                    schema, name, allow_functions=allow_functions
+                ):
+                    raise dangerous(name)
 
 
 def dangerous(function: str) -> UnsafeQueryError:
@@ -105,22 +109,20 @@ def dangerous(function: str) -> UnsafeQueryError:
     )
 
 
-def called_functions(tree: Expr, *, dialect: str) -> Iterator[tuple[str | None, str]]:
-    """Yield schema and name of each function that a tree calls, as the dialect writes and folds them."""
+def _names(node: Func) -> list[str]:
+    """Return the names of a call: the one that is written, or those that all stand for a function the parser knows."""
     from sqlglot import exp
 
-    for node in tree.find_all(exp.Func):
-        schema = None
-        if isinstance(node, exp.Anonymous):
-            name = node.name
-        else:
-            name = node.sql(dialect=dialect).partition("(")[0].strip()
-        quoted = isinstance(node.this, exp.Identifier) and bool(node.this.args.get("quoted"))
-        if isinstance(node.parent, exp.Dot) and node.arg_key == "expression":
-            before = node.parent.this
-            last = before.expression if isinstance(before, exp.Dot) else before
-            schema = last.name.lower()
-        yield schema, name if quoted else name.lower()
+    return [node.name.lower()] if isinstance(node, exp.Anonymous) else [name.lower() for name in type(node).sql_names()]
+
+
+def _schema(node: Func) -> str | None:
+    from sqlglot import exp
+
+    if not isinstance(node.parent, exp.Dot) or node.arg_key != "expression":
+        return None
+    before = node.parent.this
+    return str((before.expression if isinstance(before, exp.Dot) else before).name).lower()
 
 
 def _statement(node: Expr) -> str:

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 import warnings
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,6 @@ class EmbeddedServer:
     """A server in a directory; the first one made starts it, the last one closed stops it.
 
     Attributes:
-        directory: Its data directory.
         database: The database that queries go to.
     """
 
@@ -42,10 +42,14 @@ class EmbeddedServer:
             directory: The data directory, made if it is not there; None for a temporary one, removed by `close`.
             database: Made if it is not there; None for "postgres".
         """
-        self._temporary = directory is None
-        self.directory = Path(directory or tempfile.mkdtemp(prefix="trellis-postgres-")).expanduser().resolve()
+        self._given = directory
         self.database = database or "postgres"
         self._server: Any = None
+
+    @cached_property
+    def directory(self) -> Path:
+        """Its data directory."""
+        return Path(self._given or tempfile.mkdtemp(prefix="trellis-postgres-")).expanduser().resolve()
 
     def start(self) -> None:
         """Start the server unless it runs, with the database and the role that may only read.
@@ -56,7 +60,7 @@ class EmbeddedServer:
         if self._server is None:
             self.directory.parent.mkdir(parents=True, exist_ok=True)
             self._server = _module().get_server(
-                self.directory, cleanup_mode="delete" if self._temporary else "stop", start=False
+                self.directory, cleanup_mode="stop" if self._given else "delete", start=False
             )
             _open[self.directory] = _open.get(self.directory, 0) + 1
         elif self._runs():
@@ -101,8 +105,6 @@ class EmbeddedServer:
     def close(self) -> None:
         """Be done with it: the last one stops the server, and removes a temporary directory. May be called again."""
         if self._server is None:
-            if self._temporary and self.directory.exists():
-                self.directory.rmdir()
             return
         server, self._server = self._server, None
         _open[self.directory] -= 1

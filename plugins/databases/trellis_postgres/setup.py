@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import psycopg
 from psycopg import sql
@@ -15,6 +16,7 @@ from trellis.errors import DatabaseError
 
 ROLE = "trellis_reader"
 _ATTEMPTS = 10
+Statement: TypeAlias = sql.SQL | sql.Composed
 _NO_RIGHTS = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
 _SCHEMAS = "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY 1"
 
@@ -57,7 +59,7 @@ def setup_role(
                 statements = _statements(connection, role, known, login, password, restrict_public)
                 if not dry_run:
                     for statement, _ in statements:
-                        connection.execute(statement.as_string(connection).encode())
+                        connection.execute(statement)
                 return tuple(shown.as_string(connection) for _, shown in statements)
         except psycopg.errors.InternalError_ as error:
             # Roles belong to all databases of a server, and PostgreSQL refuses to change one twice at once.
@@ -92,11 +94,11 @@ def _statements(
     login: bool,
     password: str | None,
     restrict_public: bool,
-) -> list[tuple[sql.Composable, sql.Composable]]:
+) -> list[tuple[Statement, Statement]]:
     name, database = sql.Identifier(role), sql.Identifier(connection.info.dbname)
     rights = sql.SQL(f"{'LOGIN' if login else 'NOLOGIN'} {_NO_RIGHTS}")
     exists = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is not None
-    plain: list[sql.Composable] = []
+    plain: list[Statement] = []
     if not exists:
         plain.append(sql.SQL("CREATE ROLE {}").format(name))
     plain.append(sql.SQL("ALTER ROLE {} WITH {}").format(name, rights))
@@ -114,7 +116,7 @@ def _statements(
     if restrict_public:
         plain.append(sql.SQL("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
         plain.append(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(database))
-    statements: list[tuple[sql.Composable, sql.Composable]] = [(each, each) for each in plain]
+    statements: list[tuple[Statement, Statement]] = [(each, each) for each in plain]
     if password is not None:
         change = sql.SQL("ALTER ROLE {} PASSWORD {}")
         statements.append((change.format(name, sql.Literal(password)), change.format(name, sql.SQL("'***'"))))

@@ -83,7 +83,8 @@ class Wire:
             parameters: The values of $1, $2, …
             limit_ms: After so long without an answer the connection is given up: a server that keeps its own time-outs
                 answers before.
-            digest: Takes the rows as they come; without it they are returned.
+            digest: Takes the rows as they come; without it they are returned. Of more than 100,000 rows the time of hashing
+                counts towards the latency, since not all are held at once.
 
         Raises:
             ConnectionLostError: The connection is gone.

@@ -7,7 +7,6 @@ are checked against the catalog before.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -21,7 +20,6 @@ REPORTING = {"pg_hint_plan.debug_print": "on", "pg_hint_plan.message_level": "lo
 """The settings under which the extension tells a client what became of each hint."""
 
 _STATES = {"used hint": "used", "not used hint": "not used", "duplication hint": "duplicate", "error hint": "error"}
-_ITEM = re.compile(r"\w+\((?:[^()\"]|\"(?:[^\"]|\"\")*\"|\((?:[^()\"]|\"(?:[^\"]|\"\")*\"|\([^()]*\))*\))*\)")
 
 
 class PgHintPlan(HintDialect):
@@ -70,10 +68,14 @@ def read_reports(notices: Iterable[str]) -> list[HintReport]:
 
 
 def _reports(notice: str) -> Iterator[HintReport]:
-    state = None
+    state, hint = None, ""
     for line in notice.splitlines():
-        heading = _STATES.get(line.strip().rstrip(":"))
-        if heading is not None:
+        heading = _STATES.get(line.rstrip(":"))
+        if heading is not None and not hint:
             state = heading
-        elif state is not None:
-            yield from (HintReport(match[0], state) for match in _ITEM.finditer(line))
+        elif state is not None and line:
+            # A hint stands on a line of its own, unless a name in it holds a line break.
+            hint += line
+            if hint.count('"') % 2 == 0:
+                yield HintReport(hint, state)
+                hint = ""
