@@ -1,5 +1,6 @@
 """Conditions as text in a normal form: lower-case names with their alias, the sides of `=` and the operands of AND and OR
-in order, literals as they are."""
+in order, literals as they are.
+"""
 
 from __future__ import annotations
 

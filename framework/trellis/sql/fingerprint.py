@@ -32,9 +32,13 @@ def fingerprint(reading: Reading) -> tuple[str, tuple[str, ...]]:
 
 
 def own_form(reading: Reading) -> Text:
-    """Return the form under the query's own aliases: equal for two texts that differ in layout and order only."""
-    labels = {item.vertex: f"{item.alias}#{scope.id}" for scope in reading.scopes for item in scope.items}
-    return read_form(Former(reading).query(), [labels[vertex] for vertex in range(len(labels))])
+    """Return the form under the query's own aliases: equal for two texts that differ in layout and join order only."""
+    depths: dict[int, int] = {}
+    labels: dict[int, str] = {}
+    for scope in reading.scopes:
+        depths[scope.id] = 0 if scope.parent is None else depths.get(scope.parent, 0) + 1
+        labels |= {item.vertex: f"{item.alias}#{depths[scope.id]}" for item in scope.items}
+    return read_form(Former(reading, spell_stars=True).query(), [labels[vertex] for vertex in range(len(labels))])
 
 
 class _Naming:

@@ -11,8 +11,8 @@ from typing import NamedTuple, TypeAlias
 
 from sqlglot import exp
 
-from trellis.sql.from_clause import Condition, Item, Outer, Region, conjuncts
-from trellis.sql.names import Reading, Scope, folded
+from trellis.sql.from_clause import Condition, Item, Outer, Region, conjuncts, joins, leaves
+from trellis.sql.names import Reading, Scope, folded, star_columns
 
 
 class Text(NamedTuple):
@@ -77,11 +77,13 @@ class Former:
     """Makes forms of one reading.
 
     Attributes:
+        spell_stars: Whether a `*` stands for its relations in their order; if not, it is a word, and their order is free.
         elements: The smallest forms that say what a relation has to do with others: conditions, outputs, FROM items.
     """
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: Reading, *, spell_stars: bool = False) -> None:
         self.reading = reading
+        self.spell_stars = spell_stars
         self.elements: list[Form] = []
 
     def query(self) -> Form:
@@ -161,13 +163,25 @@ class Former:
             value = select.args[key]
             if not value or key in ("from_", "joins", "where"):
                 continue
-            inside = [self._part(part, False) for part in (value if isinstance(value, list) else [value])]
+            inside = []
+            for part in value if isinstance(value, list) else [value]:
+                spelt = self.spell_stars and isinstance(part, exp.Star)
+                inside += self._spelt(scope) if spelt else [self._part(part, False)]
             self.elements += [_parts(f"{key}{number}", [part]) for number, part in enumerate(inside)]
             parts.append(_parts(key, inside))
         where = select.args.get("where")
         conditions: list[Condition] = [*conjuncts(None if where is None else where.this)]
         source = Region([]) if scope.region is None else scope.region
         return _parts("select", [*parts, self._region(source, conditions)])
+
+    def _spelt(self, scope: Scope) -> list[Form]:
+        tree = scope.tree
+        if tree is None:
+            return []
+        columns = star_columns(tree) if any(join.natural or join.using for join in joins(tree)) else None
+        if columns is None:
+            return [Slot(item.vertex, ".*") for item in leaves(tree)]
+        return [Slot(item.vertex, f".{name}") for name, item in columns]
 
     def _region(self, region: Region, conditions: list[Condition]) -> Form:
         parts = [self._leaf(item) for item in region.items]

@@ -163,7 +163,4 @@ def region(tree: WrittenTree) -> Region:
         left.outers.append(Outer(right, [*conditions, *right.conditions]))
         right.conditions = []
         return left
-    return Region(
-        left.items + right.items, left.conditions + right.conditions + conditions, left.outers + right.outers
-    )
-
+    return Region(left.items + right.items, left.conditions + right.conditions + conditions, left.outers + right.outers)

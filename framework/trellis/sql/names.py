@@ -16,6 +16,7 @@ from sqlglot.tokens import Token
 
 from trellis.sql.catalog import Catalog
 from trellis.sql.from_clause import Item, JoinKind, Region, Written, WrittenTree, conjuncts, joins, leaves, region
+from trellis.sql.hints import Leading
 
 Columns: TypeAlias = "tuple[str, ...] | None"
 
@@ -67,6 +68,7 @@ class Reading:
         used: By `id` of a condition: the items it refers to, in its own block.
         ctes: By `id` of a CTE and of a table node that reads it: the CTE's depth and number.
         blocks_of: By `id` of a SELECT's node: its scope.
+        rewritten: What `rewrite` made of it, by the hints' join trees.
     """
 
     sql: str
@@ -78,6 +80,7 @@ class Reading:
     used: dict[int, tuple[Item, ...]] = field(default_factory=dict)
     ctes: dict[int, str] = field(default_factory=dict)
     blocks_of: dict[int, Scope] = field(default_factory=dict)
+    rewritten: dict[tuple[Leading, ...], tuple[str, dict[str, str]]] = field(default_factory=dict)
 
 
 def folded(identifier: exp.Expr) -> str:
@@ -110,7 +113,14 @@ class Names:
         self.num_items = 0
 
     def query(
-        self, node: exp.Expr, *, path: str, parent: int | None, outer: Scope | None, ctes: Ctes, first: Scope | None = None
+        self,
+        node: exp.Expr,
+        *,
+        path: str,
+        parent: int | None,
+        outer: Scope | None,
+        ctes: Ctes,
+        first: Scope | None = None,
     ) -> tuple[Columns, int | None]:
         """Read a SELECT, UNION, VALUES or a parenthesis around one; return its columns and its first block."""
         if first is None and isinstance(_leftmost(node), exp.Select):
@@ -196,9 +206,7 @@ class Names:
                 for part in value if isinstance(value, list) else [value]:
                     self.expression(part, scope, ctes, place)
 
-    def joined(
-        self, first: WrittenTree, others: Iterable[exp.Join], scope: Scope, ctes: Ctes
-    ) -> WrittenTree:
+    def joined(self, first: WrittenTree, others: Iterable[exp.Join], scope: Scope, ctes: Ctes) -> WrittenTree:
         """Read the joins that follow an item; a comma binds weaker than they do."""
         before: WrittenTree | None = None
         part = first
@@ -232,8 +240,13 @@ class Names:
         """Read one relation of FROM."""
         alias = node.args.get("alias")
         written = None if alias is None else alias.this
-        renamed = () if alias is None else tuple(
-            folded(column.this if isinstance(column, exp.ColumnDef) else column) for column in alias.args.get("columns") or ()
+        renamed = (
+            ()
+            if alias is None
+            else tuple(
+                folded(column.this if isinstance(column, exp.ColumnDef) else column)
+                for column in alias.args.get("columns") or ()
+            )
         )
         named_at = None if written is None else written.meta.get("start")
         name = None if written is None else folded(written)
@@ -261,7 +274,9 @@ class Names:
             )
             if name is None:
                 scope.fixed = scope.fixed or "a subquery in FROM has no alias"
-            return Item(name or "unnamed_subquery", None, "subquery", node, _renamed(columns, renamed), {}, named_at, block)
+            return Item(
+                name or "unnamed_subquery", None, "subquery", node, _renamed(columns, renamed), {}, named_at, block
+            )
         if isinstance(node, exp.Values):
             self.children(node, Scope(-1, parent=scope.id, outer=scope.outer), ctes, "VALUES")
             return Item(name or "values", None, "values", node, renamed or None, {}, named_at)
@@ -313,7 +328,9 @@ class Names:
     def used(self, conjunct: exp.Expr, scope: Scope, ctes: Ctes, place: str) -> None:
         """Read a conjunct and note which of the block's own relations it refers to."""
         found = self.expression(conjunct, scope, ctes, place)
-        self.reading.used[id(conjunct)] = tuple(sorted({i for i in found if i.scope == scope.id}, key=lambda i: i.vertex))
+        self.reading.used[id(conjunct)] = tuple(
+            sorted({i for i in found if i.scope == scope.id}, key=lambda i: i.vertex)
+        )
 
     def tail(self, node: exp.Expr, parent: int | None, ctes: Ctes) -> None:
         """Read what follows a UNION or a parenthesis: names there are output columns."""

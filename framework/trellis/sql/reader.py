@@ -93,7 +93,9 @@ def describe(reading: Reading, dialect: str) -> Query:
 
 def _block(scope: Scope, counts: Counter[str], reading: Reading) -> Block:
     relations = tuple(
-        Relation(item.alias, item.name, item.kind, item.block, counts[item.alias] == 1 and item.alias != "unnamed_subquery")
+        Relation(
+            item.alias, item.name, item.kind, item.block, counts[item.alias] == 1 and item.alias != "unnamed_subquery"
+        )
         for item in scope.items
     )
     edges: list[Edge] = []
