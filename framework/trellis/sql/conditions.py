@@ -1,5 +1,6 @@
-"""Conditions as text in a normal form: lower-case names with their alias, the sides of `=` and the operands of AND and OR
-in order, literals as they are.
+"""Conditions as text in a normal form.
+
+Names are folded and have their alias, the sides of `=` and the operands of AND and OR are in order, literals as they are.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from sqlglot import exp
 
 from trellis.sql.from_clause import Condition, Item
 from trellis.sql.hints import quoted
-from trellis.sql.names import Reading, folded
+from trellis.sql.scopes import Reading, folded
 
 _COMPARISONS: dict[type[exp.Expr], str] = {
     exp.LT: "<",

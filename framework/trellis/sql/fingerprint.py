@@ -17,7 +17,7 @@ from collections import defaultdict
 from hashlib import blake2b
 
 from trellis.sql.form import Form, Former, Text, read_form, vertices
-from trellis.sql.names import Reading
+from trellis.sql.scopes import Reading
 
 MAX_LEAVES = 2000
 """Namings compared at most."""

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 from sqlglot import exp
 
 from trellis.sql.from_clause import Condition, Item, Outer, Region, conjuncts, joins, leaves
-from trellis.sql.names import Reading, Scope, folded, star_columns
+from trellis.sql.scopes import Reading, Scope, folded, star_columns
 
 
 class Text(NamedTuple):
@@ -212,7 +212,8 @@ class Former:
         if item.kind == "table":
             rest = self._generic(item.node, without=("this", "db", "catalog", "alias", "joins"))
             return _parts("rel", [slot, Text(item.name or ""), rest, *columns])
-        return _parts("rel", [slot, self._generic(item.node, without=("alias", "joins")), *columns])
+        node = item.node.this if isinstance(item.node.this, exp.Values) else item.node
+        return _parts("rel", [slot, self._generic(node, without=("alias", "joins")), *columns])
 
 
 _LITERALS = (exp.Literal, exp.Boolean, exp.Placeholder, exp.Parameter)

@@ -8,86 +8,26 @@ are several, to none.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from sqlglot import exp
-from sqlglot.tokens import Token
 
-from trellis.sql.catalog import Catalog
-from trellis.sql.from_clause import Item, JoinKind, Region, Written, WrittenTree, conjuncts, joins, leaves, region
-from trellis.sql.hints import Leading
-
-Columns: TypeAlias = "tuple[str, ...] | None"
-
-
-@dataclass(slots=True, eq=False)
-class Scope:
-    """One block while it is read.
-
-    Attributes:
-        id: The block's id.
-        path: Where it stands.
-        parent: The id of the block it stands in.
-        select: Its syntax.
-        outer: The block whose relations its expressions may refer to as well.
-        items: The relations of FROM so far.
-        tree: FROM as written; None without FROM.
-        region: FROM as it is meant.
-        merged: Which item an unqualified USING column stands for.
-        bare: Its relations' columns that stand without a qualifier.
-        outputs: The names of its output columns; None where a `*` hides them.
-        fixed: Why its join order cannot be changed.
-    """
-
-    id: int
-    path: str = ""
-    parent: int | None = None
-    select: exp.Select | None = None
-    outer: Scope | None = None
-    items: list[Item] = field(default_factory=list)
-    tree: WrittenTree | None = None
-    region: Region | None = None
-    merged: dict[str, Item] = field(default_factory=dict)
-    bare: list[tuple[exp.Column, Item]] = field(default_factory=list)
-    outputs: Columns = None
-    fixed: str = ""
-
-
-@dataclass(slots=True, eq=False)
-class Reading:
-    """Everything known of a query's text; what `fingerprint` and `rewrite` work on.
-
-    Attributes:
-        sql: The text.
-        tokens: Its tokens, with their positions.
-        root: The syntax tree.
-        catalog: What it was read with.
-        scopes: By block id.
-        owners: By `id` of a column node: its item, and whether that is certain rather than a guess.
-        used: By `id` of a condition: the items it refers to, in its own block.
-        ctes: By `id` of a CTE and of a table node that reads it: the CTE's depth and number.
-        blocks_of: By `id` of a SELECT's node: its scope.
-        rewritten: What `rewrite` made of it, by the hints' join trees.
-    """
-
-    sql: str
-    tokens: list[Token]
-    root: exp.Expr
-    catalog: Catalog | None
-    scopes: list[Scope] = field(default_factory=list)
-    owners: dict[int, tuple[Item, bool]] = field(default_factory=dict)
-    used: dict[int, tuple[Item, ...]] = field(default_factory=dict)
-    ctes: dict[int, str] = field(default_factory=dict)
-    blocks_of: dict[int, Scope] = field(default_factory=dict)
-    rewritten: dict[tuple[Leading, ...], tuple[str, dict[str, str]]] = field(default_factory=dict)
-
-
-def folded(identifier: exp.Expr) -> str:
-    """Return a name as PostgreSQL folds it: to lower case unless it is quoted."""
-    name: str = identifier.name
-    return name if identifier.args.get("quoted") else name.lower()
-
+from trellis.sql.from_clause import Item, Written, WrittenTree, conjuncts, joins, leaves, region
+from trellis.sql.scopes import (
+    Columns,
+    Reading,
+    Scope,
+    folded,
+    function_name,
+    is_bare,
+    is_query,
+    join_kind,
+    leftmost,
+    output_name,
+    plain_outputs,
+    star_columns,
+    with_names,
+)
 
 _SYSTEM_COLUMNS = frozenset(("ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"))
 _PLACES = {
@@ -101,6 +41,7 @@ _PLACES = {
     "offset": "OFFSET",
 }
 Ctes: TypeAlias = "dict[str, tuple[str, Columns, int | None]]"
+_QUERIES = (exp.Select, exp.SetOperation, exp.Subquery)
 
 
 class Names:
@@ -123,7 +64,7 @@ class Names:
         first: Scope | None = None,
     ) -> tuple[Columns, int | None]:
         """Read a SELECT, UNION, VALUES or a parenthesis around one; return its columns and its first block."""
-        if first is None and isinstance(_leftmost(node), exp.Select):
+        if first is None and isinstance(leftmost(node), exp.Select):
             first = Scope(len(self.reading.scopes))
             self.reading.scopes.append(first)
         ctes = self.with_clause(node, first, outer=outer, ctes=ctes, parent=parent)
@@ -150,6 +91,7 @@ class Names:
     def with_clause(
         self, node: exp.Expr, first: Scope | None, *, outer: Scope | None, ctes: Ctes, parent: int | None
     ) -> Ctes:
+        """Read the CTEs before a query; return them with those that are visible anyway."""
         clause = node.args.get("with_")
         if clause is None:
             return ctes
@@ -164,12 +106,13 @@ class Names:
             self.reading.ctes[id(cte)] = number
             within = dict(ctes)
             if clause.args.get("recursive"):
-                within[name] = (number, renamed or _plain_outputs(_leftmost(cte.this)), None)
+                within[name] = (number, renamed or plain_outputs(leftmost(cte.this)), None)
             columns, block = self.query(cte.this, path=f"the CTE {name}", parent=inside, outer=outer, ctes=within)
-            ctes[name] = (number, _renamed(columns, renamed), block)
+            ctes[name] = (number, with_names(columns, renamed), block)
         return ctes
 
     def block(self, scope: Scope, ctes: Ctes) -> None:
+        """Read one SELECT, FROM first."""
         select = scope.select
         assert select is not None
         self.reading.blocks_of[id(select)] = scope
@@ -194,9 +137,9 @@ class Names:
                 for part in value.expressions:
                     column = part.this if isinstance(part, exp.Ordered) else part
                     # A bare name here is an output column first (ORDER BY) or if no input column has it (GROUP BY).
-                    if _is_bare(column) and folded(column.this) in named:
-                        if key == "order" or not any(folded(column.this) in (i.columns or ()) for i in scope.items):
-                            continue
+                    is_output = is_bare(column) and folded(column.this) in named
+                    if is_output and (key == "order" or not _is_input(folded(column.this), scope)):
+                        continue
                     self.expression(part, scope, ctes, place)
                 for other in value.args.values():
                     if other is not value.expressions and isinstance(other, list):
@@ -212,7 +155,7 @@ class Names:
         part = first
         for join in others:
             right = self.from_item(join.this, scope, ctes)
-            kind = _kind(join)
+            kind = join_kind(join)
             if kind == "comma":
                 before = part if before is None else Written("comma", before, part)
                 part = right
@@ -224,7 +167,7 @@ class Names:
 
     def from_item(self, node: exp.Expr, scope: Scope, ctes: Ctes) -> WrittenTree:
         """Read one item of FROM, which may be joins in parentheses."""
-        if isinstance(node, exp.Subquery) and not _is_query(node.this):
+        if isinstance(node, exp.Subquery) and not is_query(node.this):
             tree = self.from_item(node.this, scope, ctes)
             if node.args.get("alias"):
                 scope.fixed = scope.fixed or "a join in parentheses has an alias of its own"
@@ -259,12 +202,12 @@ class Names:
             if cte is not None:
                 number, columns, block = cte
                 self.reading.ctes[id(node)] = number
-                return Item(name or table, table, "cte", node, _renamed(columns, renamed), {}, named_at, block)
+                return Item(name or table, table, "cte", node, with_names(columns, renamed), {}, named_at, block)
             full = table if schema is None else f"{folded(schema)}.{table}"
             known = None if self.reading.catalog is None else self.reading.catalog.tables.get(full)
             columns = None if known is None else tuple(known.columns)
             types = {} if known is None or renamed else known.columns
-            return Item(name or table, full, "table", node, _renamed(columns, renamed), types, named_at)
+            return Item(name or table, full, "table", node, with_names(columns, renamed), types, named_at)
         if isinstance(node, exp.Lateral):
             scope.fixed = scope.fixed or "it has a LATERAL item"
         if isinstance(inner, exp.Subquery) or isinstance(node, exp.Subquery):
@@ -275,15 +218,17 @@ class Names:
             if name is None:
                 scope.fixed = scope.fixed or "a subquery in FROM has no alias"
             return Item(
-                name or "unnamed_subquery", None, "subquery", node, _renamed(columns, renamed), {}, named_at, block
+                name or "unnamed_subquery", None, "subquery", node, with_names(columns, renamed), {}, named_at, block
             )
-        if isinstance(node, exp.Values):
-            self.children(node, Scope(-1, parent=scope.id, outer=scope.outer), ctes, "VALUES")
+        values = inner if isinstance(inner, exp.Values) else node
+        if isinstance(values, exp.Values):
+            # sqlglot puts a table node around VALUES that stand in nested parentheses.
+            self.children(values, Scope(-1, parent=scope.id, outer=scope.outer), ctes, "VALUES")
             return Item(name or "values", None, "values", node, renamed or None, {}, named_at)
         reads = self.children(node, scope, ctes, "FROM")
         if any(item.scope == scope.id for item in reads):
             scope.fixed = scope.fixed or "a function in FROM reads the relations before it"
-        function = _function_name(node)
+        function = function_name(node)
         offset = node.args.get("offset")
         if renamed and isinstance(offset, exp.Identifier):
             renamed = (*renamed, folded(offset))
@@ -322,7 +267,7 @@ class Names:
                 names += columns_of or ()
                 known = known and columns_of is not None
             else:
-                names.append(_output_name(projection))
+                names.append(output_name(projection))
         return tuple(names) if known else None
 
     def used(self, conjunct: exp.Expr, scope: Scope, ctes: Ctes, place: str) -> None:
@@ -379,6 +324,7 @@ class Names:
         return item
 
     def qualified(self, alias: str, scope: Scope) -> tuple[Item | None, bool]:
+        """Resolve a qualifier."""
         within: Scope | None = scope
         while within is not None:
             for item in within.items:
@@ -418,16 +364,6 @@ class Names:
         return None, False
 
 
-_QUERIES = (exp.Select, exp.SetOperation, exp.Subquery)
-
-
-def star_columns(tree: WrittenTree) -> list[tuple[str, Item]] | None:
-    """Return what `*` over a FROM clause gives, in order: name and relation; None where it is not known."""
-    if isinstance(tree, Item):
-        return None if tree.columns is None else [(name, tree) for name in tree.columns]
-    return tree.columns
-
-
 def _equate(join: Written, scope: Scope) -> None:
     """Work out a join's columns, and what USING or NATURAL equates."""
     left, right = star_columns(join.left), star_columns(join.right)
@@ -462,66 +398,5 @@ def _equate(join: Written, scope: Scope) -> None:
     ]
 
 
-def _kind(join: exp.Join) -> JoinKind:
-    side, kind = (join.args.get("side") or "").lower(), (join.args.get("kind") or "").lower()
-    if side in ("left", "right", "full"):
-        return side  # type: ignore[no-any-return]
-    if kind == "cross":
-        return "cross"
-    if kind == "inner" or any(join.args.get(key) for key in ("on", "using", "method")):
-        return "inner"
-    return "comma"
-
-
-def _is_query(node: exp.Expr) -> bool:
-    while isinstance(node, exp.Subquery) and not node.args.get("alias") and not node.args.get("joins"):
-        node = node.this
-    return isinstance(node, (exp.Select, exp.SetOperation))
-
-
-def _is_bare(node: exp.Expr) -> bool:
-    return isinstance(node, exp.Column) and node.args.get("table") is None and not isinstance(node.this, exp.Star)
-
-
-def _leftmost(node: exp.Expr) -> exp.Expr:
-    while isinstance(node, (exp.SetOperation, exp.Subquery, exp.Paren)):
-        node = node.this
-    return node
-
-
-def _renamed(columns: Columns, names: tuple[str, ...]) -> Columns:
-    """Return columns with an alias's column list laid over the first of them."""
-    if not names:
-        return columns
-    return None if columns is None else (*names, *columns[len(names) :])
-
-
-def _plain_outputs(node: exp.Expr) -> Columns:
-    """Return a SELECT's output names without reading it; None where it has a `*`."""
-    if not isinstance(node, exp.Select) or any(part.is_star for part in node.expressions):
-        return None
-    return tuple(_output_name(part) for part in node.expressions)
-
-
-def _output_name(node: exp.Expr) -> str:
-    """Return an output column's name; of an expression without one, something that no column is called."""
-    if isinstance(node, exp.Alias):
-        return folded(node.args["alias"])
-    while isinstance(node, (exp.Cast, exp.Paren)):
-        node = node.this
-    if isinstance(node, exp.Column):
-        return folded(node.this)
-    if isinstance(node, exp.Anonymous):
-        return node.name.lower()
-    return node.sql_name().lower() if isinstance(node, exp.Func) else "?column?"
-
-
-def _function_name(node: exp.Expr) -> str:
-    inner = node.this
-    if isinstance(inner, exp.Anonymous):
-        return inner.name.lower()
-    if isinstance(inner, exp.GenerateSeries):
-        return "generate_series"
-    if isinstance(inner, exp.Func):
-        return inner.sql_name().lower()
-    return "unnest" if isinstance(node, exp.Unnest) else "function"
+def _is_input(name: str, scope: Scope) -> bool:
+    return any(name in (item.columns or ()) for item in scope.items)

@@ -74,7 +74,7 @@ def _grown(aliases: frozenset[str], block: Block, rng: Random, *, bushy: bool, c
     inside = [outer for outer in block.outer_joins if outer.right < aliases]
     waiting = [outer for outer in inside if not any(outer.right < other.right for other in inside)]
     hanging = frozenset().union(*(outer.right for outer in waiting))
-    parts: list[JoinTree] = [alias for alias in sorted(aliases - hanging)]
+    parts: list[JoinTree] = [*sorted(aliases - hanging)]
     rng.shuffle(parts)
     sides = {
         outer.right: _grown(outer.right, block, rng, bushy=bushy, cross_products=cross_products) for outer in waiting

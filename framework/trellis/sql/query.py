@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 if TYPE_CHECKING:
     from sqlglot.expressions import Expr
 
-    from trellis.sql.names import Reading
+    from trellis.sql.scopes import Reading
 
 RelationKind: TypeAlias = Literal["table", "cte", "subquery", "function", "values"]
 

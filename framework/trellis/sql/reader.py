@@ -13,8 +13,9 @@ from trellis.sql.catalog import Catalog
 from trellis.sql.conditions import text_of
 from trellis.sql.fingerprint import fingerprint
 from trellis.sql.from_clause import Condition, Item, Region, conjuncts
-from trellis.sql.names import Names, Reading, Scope
+from trellis.sql.names import Names
 from trellis.sql.query import Block, Edge, OuterJoin, Query, Relation
+from trellis.sql.scopes import Reading, Scope
 
 CACHE_SIZE = 4096
 """Queries kept."""

@@ -17,10 +17,10 @@ from trellis.errors import HintError, SQLError
 from trellis.sql.fingerprint import own_form
 from trellis.sql.from_clause import Item, WrittenTree, joins, leaves
 from trellis.sql.hints import Join, JoinTree, Leading, PlanHints, quoted, tree_aliases
-from trellis.sql.names import Reading, Scope, folded, star_columns
 from trellis.sql.orders import illegal
 from trellis.sql.query import Query
 from trellis.sql.reader import read
+from trellis.sql.scopes import Reading, Scope, folded, star_columns
 from trellis.sql.source import Source, Span, TextJoin, TextTree, sources, text_leaves
 
 KEPT = 64

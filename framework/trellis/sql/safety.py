@@ -129,4 +129,4 @@ def _statement(node: Expr) -> str:
     if isinstance(node, exp.Command):
         return str(node.this).upper()
     # What the parser takes for an expression, as in "LISTEN x", is best named by its first word.
-    return (node.key if isinstance(node, exp.DML | exp.DDL | exp.Transaction) else node.sql().split()[0]).upper()
+    return (node.key if isinstance(node, exp.DML | exp.DDL) else node.sql().split()[0]).upper()

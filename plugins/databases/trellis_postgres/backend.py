@@ -6,8 +6,6 @@ import json
 from collections import OrderedDict
 from functools import cached_property
 
-from trellis.sql.reader import parse_query
-
 from trellis.contracts.database import NO_HINTS, DatabaseBackend, Execution, HintedStatement
 from trellis.errors import CapabilityError, DatabaseError, QuerySyntaxError, QueryTimeoutError
 from trellis.sql.catalog import Catalog
@@ -15,6 +13,7 @@ from trellis.sql.fit import check_hints
 from trellis.sql.hints import PlanHints
 from trellis.sql.plan import Plan
 from trellis.sql.query import Query
+from trellis.sql.reader import parse_query
 from trellis.sql.safety import check_safe
 from trellis_postgres.catalog import Schema, read_schema
 from trellis_postgres.config import PostgresConfig

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 import warnings
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ from trellis.errors import DatabaseError, MissingExtraError
 from trellis_postgres.setup import ROLE, setup_role
 
 _START_S = 60.0
+_IS_SET_UP = """
+SELECT 1 FROM pg_default_acl CROSS JOIN LATERAL aclexplode(defaclacl) acl JOIN pg_roles r ON r.oid = acl.grantee
+WHERE defaclnamespace = 0 AND r.rolname = %s
+"""
 _open: dict[Path, int] = {}
 
 
@@ -27,7 +32,6 @@ class EmbeddedServer:
     """A server in a directory; the first one made starts it, the last one closed stops it.
 
     Attributes:
-        directory: Its data directory.
         database: The database that queries go to.
     """
 
@@ -38,10 +42,14 @@ class EmbeddedServer:
             directory: The data directory, made if it is not there; None for a temporary one, removed by `close`.
             database: Made if it is not there; None for "postgres".
         """
-        self._temporary = directory is None
-        self.directory = Path(directory or tempfile.mkdtemp(prefix="trellis-postgres-")).expanduser().resolve()
+        self._given = directory
         self.database = database or "postgres"
         self._server: Any = None
+
+    @cached_property
+    def directory(self) -> Path:
+        """Its data directory."""
+        return Path(self._given or tempfile.mkdtemp(prefix="trellis-postgres-")).expanduser().resolve()
 
     def start(self) -> None:
         """Start the server unless it runs, with the database and the role that may only read.
@@ -52,7 +60,7 @@ class EmbeddedServer:
         if self._server is None:
             self.directory.parent.mkdir(parents=True, exist_ok=True)
             self._server = _module().get_server(
-                self.directory, cleanup_mode="delete" if self._temporary else "stop", start=False
+                self.directory, cleanup_mode="stop" if self._given else "delete", start=False
             )
             _open[self.directory] = _open.get(self.directory, 0) + 1
         elif self._runs():
@@ -97,8 +105,6 @@ class EmbeddedServer:
     def close(self) -> None:
         """Be done with it: the last one stops the server, and removes a temporary directory. May be called again."""
         if self._server is None:
-            if self._temporary and self.directory.exists():
-                self.directory.rmdir()
             return
         server, self._server = self._server, None
         _open[self.directory] -= 1
@@ -116,8 +122,11 @@ class EmbeddedServer:
             known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (self.database,)).fetchone()
             if known is None:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(self.database)))
-        setup_role(self.dsn("postgres"), login=True, restrict_public=True)
         with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
+            # Once only: what somebody has taken from the role since then is not given back.
+            if connection.execute(_IS_SET_UP, (ROLE,)).fetchone() is not None:
+                return
+            setup_role(self.dsn("postgres"), login=True, restrict_public=True)
             for on in ("USAGE ON SCHEMAS", "SELECT ON TABLES"):
                 connection.execute(f"ALTER DEFAULT PRIVILEGES GRANT {on} TO {ROLE}".encode())
 

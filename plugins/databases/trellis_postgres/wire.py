@@ -24,6 +24,7 @@ _LOST = frozenset({"57P01", "57P02", "57P03"})
 _CHUNK_ROWS = 1000
 _HASHED_AT_ONCE = 100_000
 _ANSWERS = frozenset({pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK})
+_COPIES = frozenset({pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH})
 _PARTS = frozenset({pq.ExecStatus.SINGLE_TUPLE, pq.ExecStatus.TUPLES_CHUNK})
 
 
@@ -124,6 +125,9 @@ class Wire:
                 if digest is not None and waiting >= _HASHED_AT_ONCE:
                     _digest(parts, digest)
                     waiting = 0
+            elif part.status in _COPIES:
+                self.close()
+                raise DatabaseError("a COPY was begun, which this connection does not take part in; send a SELECT")
             else:
                 failure = failure or _failure(part)
         latency_ms = (time.perf_counter() - started) * 1000

@@ -5,18 +5,16 @@ import codecs
 import psycopg
 import pytest
 from ruamel.yaml import YAML
-from trellis_postgres.config import PostgresConfig
-from trellis_postgres.session import Session
 
 from trellis import errors
 from trellis.sql import parse_hints
+from trellis_postgres.config import PostgresConfig
+from trellis_postgres.session import Session
 
 from .conftest import DATA
 
 ATTACKS = YAML(typ="safe").load((DATA / "postgres_attacks.yaml").read_text(encoding="utf-8"))
-HINTED = (
-    'SELECT c.id FROM city c JOIN customer u ON u.city_id = c.id JOIN orders "*/ o" ON "*/ o".customer_id = u.id'
-)
+HINTED = 'SELECT c.id FROM city c JOIN customer u ON u.city_id = c.id JOIN orders "*/ o" ON "*/ o".customer_id = u.id'
 SECRETS = ("the-secret-word", "the-secret-file", "root:x:0:0")
 STATE = """
 SELECT json_build_array(
@@ -103,7 +101,7 @@ def test_a_hint_is_refused_and_leaves_no_trace(attack, postgres, state, truth):
 def test_the_server_alone_lets_nothing_be_written_or_leak(attack, postgres_server, state):
     """Had every check of the text failed, the protocol, the transaction and the role still stand."""
     text = content(attack)
-    if "\0" in text or not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text):
+    if "\0" in text or (not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text)):
         pytest.skip("it cannot be sent at all")
     before = state()
     session = Session(postgres_server.dsn, PostgresConfig())

@@ -8,11 +8,10 @@ method, and likewise for scans. Every other hint is said to be untouched.
 
 from __future__ import annotations
 
-from trellis.sql.rewrite import rewrite
-
 from trellis.contracts.database import HintedStatement
 from trellis.sql.hints import JoinMethod, PlanHints, ScanMethod
 from trellis.sql.query import Query
+from trellis.sql.rewrite import rewrite
 from trellis_postgres.dialects.base import HintDialect, switch_settings
 
 _JOIN_SWITCH = {
@@ -80,7 +79,11 @@ def _scans(query: Query, hints: PlanHints, untouched: dict[str, str]) -> dict[st
     if len(query.blocks) == 1 and len(methods) == 1 and len(hints.scans) == len(query.relations) and not named:
         (method,) = methods
         if not switched.intersection(_SCAN_SWITCH.values()):
-            return {name: "on" if each is method else "off" for each, name in _SCAN_SWITCH.items()}
+            kept = {_SCAN_SWITCH[method]}
+            if method is ScanMethod.INDEX_ONLY:
+                # PostgreSQL counts an index-only scan as an index scan too, and takes it where it can.
+                kept.add(_SCAN_SWITCH[ScanMethod.INDEX])
+            return {name: "on" if name in kept else "off" for name in _SCAN_SWITCH.values()}
         reason = "Set(…) decides on scan methods in these hints, and without an extension both are the same settings"
     else:
         reason = (
