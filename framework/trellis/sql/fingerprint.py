@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from hashlib import blake2b
+from typing import TypeAlias
 
 from trellis.sql.form import Form, Former, Text, read_form, vertices
 from trellis.sql.scopes import Reading
@@ -41,6 +42,9 @@ def own_form(reading: Reading) -> Text:
     return read_form(Former(reading, spell_stars=True).query(), [labels[vertex] for vertex in range(len(labels))])
 
 
+_Signature: TypeAlias = "tuple[int, list[Text] | list[str]]"
+
+
 class _Naming:
     """The search for the least form."""
 
@@ -63,11 +67,11 @@ class _Naming:
         num_colours = len(set(colours))
         while num_colours < self.num_vertices:
             labels = [f"t{colour}" for colour in colours]
-            signatures: list[tuple[int, list[object]]] = []
+            signatures: list[_Signature] = []
             for vertex in range(self.num_vertices):
                 labels[vertex], own = "*", labels[vertex]
-                seen = [read_form(element, labels) for element in self.around[vertex]]
-                signatures.append((colours[vertex], sorted(seen if literals else [part.text for part in seen])))  # type: ignore[type-var]
+                seen = sorted(read_form(element, labels) for element in self.around[vertex])
+                signatures.append((colours[vertex], seen if literals else [part.text for part in seen]))
                 labels[vertex] = own
             colours = _ranks(signatures)
             if len(set(colours)) == num_colours:
@@ -134,7 +138,7 @@ class _Naming:
         return vertex
 
 
-def _ranks(signatures: list[tuple[int, list[object]]]) -> list[int]:
+def _ranks(signatures: list[_Signature]) -> list[int]:
     """Number signatures by their order, equal ones alike."""
     order = sorted(range(len(signatures)), key=lambda vertex: signatures[vertex])
     ranks = [0] * len(signatures)

@@ -13,6 +13,8 @@ from typing import Literal, TypeAlias
 
 from sqlglot import exp
 
+from trellis.sql.query import RelationKind
+
 JoinKind: TypeAlias = Literal["comma", "inner", "cross", "left", "right", "full"]
 
 
@@ -35,7 +37,7 @@ class Item:
 
     alias: str
     name: str | None
-    kind: str
+    kind: RelationKind
     node: exp.Expr
     columns: tuple[str, ...] | None = None
     types: Mapping[str, str] = field(default_factory=dict)

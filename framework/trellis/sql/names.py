@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from sqlglot import exp
 
-from trellis.sql.from_clause import Item, Written, WrittenTree, conjuncts, joins, leaves, region
+from trellis.sql.from_clause import Equated, Item, Written, WrittenTree, conjuncts, joins, leaves, region
 from trellis.sql.scopes import (
     Columns,
     Reading,
@@ -376,7 +376,7 @@ def _equate(join: Written, scope: Scope) -> None:
     if join.natural:
         there = {name for name, _ in right}
         names = tuple(name for name, _ in left if name in there)
-    pairs: list[tuple[str, Item, Item]] = []
+    pairs: list[Equated] = []
     for name in names:
         lefts = [item for column, item in left if column == name]
         rights = [item for column, item in right if column == name]
@@ -389,10 +389,8 @@ def _equate(join: Written, scope: Scope) -> None:
         pairs.append((name, a, b))
         scope.merged[name] = b if join.kind == "right" else a
     join.pairs = pairs
-    preserved = 2 if join.kind == "right" else 1
-    merged = [(name, pair[preserved]) for pair in pairs for name in (pair[0],)]
     join.columns = [
-        *merged,
+        *((name, scope.merged[name]) for name, _, _ in pairs),
         *((name, item) for name, item in left if name not in names),
         *((name, item) for name, item in right if name not in names),
     ]

@@ -44,8 +44,8 @@ def illegal(block: Block, tree: Join) -> str:
                 f"{_names(outer.right)} must be the right input of one join, and nothing else with it: it is what a left join "
                 "may leave empty"
             )
-        if missing := outer.requires - left:
-            return f"{_names(outer.right)} is joined before {_names(missing)}, which the condition of its left join refers to"
+        if early := outer.requires - left:
+            return f"{_names(outer.right)} is joined before {_names(early)}, which the condition of its left join refers to"
     return ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, OrderedDict
 
+from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import ParseError, TokenError
 
@@ -54,7 +55,11 @@ def read(sql: str, *, dialect: str, catalog: Catalog | None) -> Reading:
     language = Dialect.get_or_raise(dialect)
     try:
         tokens = language.tokenize(sql)
-        statements = [tree for tree in language.parser().parse(tokens, sql) if tree is not None]
+        statements = [
+            tree
+            for tree in language.parser().parse(tokens, sql)
+            if not (tree is None or isinstance(tree, exp.Semicolon))
+        ]
     except ParseError as error:
         first = error.errors[0] if error.errors else {}
         raise QuerySyntaxError(
@@ -71,6 +76,8 @@ def read(sql: str, *, dialect: str, catalog: Catalog | None) -> Reading:
         raise QuerySyntaxError("it is empty")
     if len(statements) > 1:
         raise QuerySyntaxError(f"it holds {len(statements)} statements; give one at a time")
+    if isinstance(statements[0], (exp.Condition, exp.Alias)) and not isinstance(statements[0], exp.Query):
+        raise QuerySyntaxError("it is an expression, no statement", line=1, column=1)
     reading = Reading(sql, list(tokens), statements[0], catalog)
     try:
         Names(reading).query(statements[0], path="the query", parent=None, outer=None, ctes={})

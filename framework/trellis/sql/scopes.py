@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from sqlglot import exp
-from sqlglot.tokens import Token
+from sqlglot.tokenizer_core import Token
 
 from trellis.sql.catalog import Catalog
 from trellis.sql.from_clause import Item, JoinKind, Region, WrittenTree
@@ -90,11 +90,15 @@ def star_columns(tree: WrittenTree) -> list[tuple[str, Item]] | None:
     return tree.columns
 
 
+_OUTER: tuple[JoinKind, ...] = ("left", "right", "full")
+
+
 def join_kind(join: exp.Join) -> JoinKind:
     """Return how sqlglot's node joins."""
     side, kind = (join.args.get("side") or "").lower(), (join.args.get("kind") or "").lower()
-    if side in ("left", "right", "full"):
-        return side  # type: ignore[no-any-return]
+    for outer in _OUTER:
+        if side == outer:
+            return outer
     if kind == "cross":
         return "cross"
     if kind == "inner" or any(join.args.get(key) for key in ("on", "using", "method")):

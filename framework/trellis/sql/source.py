@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from sqlglot.tokens import Token
+from sqlglot.tokenizer_core import Token
 
 
 class Span(NamedTuple):

@@ -35,7 +35,9 @@ def shop(postgres):
         for _ in range(8):
             row = [None if rng.random() < 0.12 else rng.randrange(4) for _ in columns]
             marks = ", ".join(["%s"] * len(row))
-            values = [None if v is None else str(v) if c.type_code == 25 else v for v, c in zip(row, columns, strict=True)]
+            values = [
+                None if v is None else str(v) if c.type_code == 25 else v for v, c in zip(row, columns, strict=True)
+            ]
             postgres.execute(f"INSERT INTO {table} VALUES ({marks})", values)
     return postgres
 

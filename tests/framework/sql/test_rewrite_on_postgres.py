@@ -2,8 +2,8 @@ import random
 from collections import Counter
 
 import pytest
-
 from tests.framework.sql.conftest import cases
+
 from trellis.sql.hints import Leading, PlanHints
 from trellis.sql.orders import random_tree
 from trellis.sql.reader import parse_query
