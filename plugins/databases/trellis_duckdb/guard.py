@@ -22,6 +22,7 @@ from trellis_duckdb.session import Session
 TABLE_FUNCTIONS = frozenset({"generate_series", "range", "unnest", "repeat", "repeat_row", "json_each", "json_tree"})
 """The table functions that a query may call."""
 
+_READ = "SELECT json_serialize_sql(?::VARCHAR, skip_null := true)"
 _NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
 _FUNCTIONS = """
 SELECT lower(function_name), function_type IN ('table', 'table_macro'),
@@ -94,30 +95,31 @@ class Guard:
                 self._check_table(node)
 
     def _statement(self, sql: str) -> Any:
+        if "\0" in sql:
+            raise QuerySyntaxError("it holds a NUL character")
         try:
-            document = self._session.run(
-                "SELECT json_serialize_sql(?::VARCHAR, skip_null := true)", [sql], timeout_ms=self._timeout_ms
-            ).rows[0][0]
+            sql.encode()
+        except UnicodeEncodeError:
+            raise QuerySyntaxError("it holds half of a surrogate pair, which is no character") from None
+        try:
+            document = self._session.run(_READ, [sql], timeout_ms=self._timeout_ms).rows[0][0]
             tree = json.loads(document)
         except RecursionError:
             raise QuerySyntaxError("it is nested too deeply; write it with fewer levels of parentheses") from None
-        except UnicodeEncodeError:
-            raise QuerySyntaxError("it holds half of a surrogate pair, which is no character") from None
         except DatabaseError as error:
             raise QuerySyntaxError(" ".join(str(error).split())) from None
-        if tree.get("error"):
-            said = str(tree.get("error_message", "")).strip()
-            if tree.get("error_type") == "not implemented":
+        if tree["error"]:
+            if tree["error_type"] == "not implemented":
                 raise UnsafeQueryError(
                     sql.split()[0].upper(),
                     reason="only a SELECT may be sent",
                     mend="Give one SELECT, or WITH … SELECT.",
                 )
-            raise QuerySyntaxError(said)
-        if len(tree["statements"]) != 1:
-            raise UnsafeQueryError(
-                "';'", reason="a second statement follows it", mend="Send one statement at a time."
-            )
+            raise _syntax(sql, tree)
+        if not tree["statements"]:
+            raise QuerySyntaxError("it is empty; give one SELECT")
+        if len(tree["statements"]) > 1:
+            raise UnsafeQueryError("';'", reason="a second statement follows it", mend="Send one statement at a time.")
         return tree["statements"][0]
 
     def _check_table_function(self, function: Mapping[str, Any]) -> None:
@@ -149,6 +151,14 @@ class Guard:
         view = f"{schema}.{node['table_name']}".lower()
         if view in self._views:
             raise _through(f"the view {view}", self._views[view])
+
+
+def _syntax(sql: str, document: Mapping[str, Any]) -> QuerySyntaxError:
+    reason = str(document["error_message"]).strip()
+    if "position" not in document:
+        return QuerySyntaxError(reason)
+    before = sql.encode()[: int(document["position"])].decode(errors="ignore")
+    return QuerySyntaxError(reason, line=before.count("\n") + 1, column=len(before) - (before.rfind("\n") + 1) + 1)
 
 
 def _walk(tree: Any) -> Iterator[dict[str, Any]]:
