@@ -76,8 +76,9 @@ def check_safe(tree: Expr, *, dialect: str, allow_functions: Collection[str] = (
                 _statement(node), reason="it changes data or state", mend="Only SELECT may stand anywhere in a query."
             )
         if isinstance(node, exp.Lock):
+            # Not in the dialect's own words: some have none for it.
             raise UnsafeQueryError(
-                node.sql(dialect=dialect),
+                node.sql(),
                 reason="it locks rows, which is a write",
                 mend="Leave the locking clause out.",
             )
@@ -131,4 +132,4 @@ def _statement(node: Expr) -> str:
     if isinstance(node, exp.Command):
         return str(node.this).upper()
     # What the parser takes for an expression, as in "LISTEN x", is best named by its first word.
-    return (node.key if isinstance(node, exp.DML | exp.DDL) else node.sql().split()[0]).upper()
+    return (node.key if isinstance(node, exp.DML | exp.DDL) else (node.sql() or node.key).split()[0]).upper()
