@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections import OrderedDict
 from collections.abc import Iterator
+from pathlib import Path
 
 import duckdb
 
@@ -67,6 +68,15 @@ class DuckDB(DatabaseBackend):
         """
         return self._session.connection
 
+    @property
+    def identity(self) -> str:
+        """The file's full path; a database in memory is known to nobody else."""
+        return (
+            f"duckdb {Path(self.config.path).resolve()}"
+            if self.config.path
+            else f"duckdb in memory, {id(self._session)}"
+        )
+
     def catalog(self) -> Catalog:
         """Return the tables and views of the database; temporary ones are not seen."""
         return self._known()[0].catalog
@@ -111,7 +121,9 @@ class DuckDB(DatabaseBackend):
         untouched: dict[str, str] = {}
         for hint in hints:
             if isinstance(hint, JoinHint):
-                untouched[str(hint)] = "DuckDB chooses the method of each join by its condition and takes no hint for it"
+                untouched[str(hint)] = (
+                    "DuckDB chooses the method of each join by its condition and takes no hint for it"
+                )
             elif isinstance(hint, ScanHint):
                 untouched[str(hint)] = "DuckDB chooses how a table is read by its filters and takes no hint for it"
             elif not isinstance(hint, Leading):
@@ -194,8 +206,6 @@ class DuckDB(DatabaseBackend):
     def _known(self) -> tuple[Schema, Guard]:
         if self._read is None:
             schema = read_schema(self._session, timeout_ms=_PLANNING_MS)
-            guard = Guard(
-                self._session, schema, allow_functions=self.config.allow_functions, timeout_ms=_PLANNING_MS
-            )
+            guard = Guard(self._session, schema, allow_functions=self.config.allow_functions, timeout_ms=_PLANNING_MS)
             self._read = schema, guard
         return self._read
