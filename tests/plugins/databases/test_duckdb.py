@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from trellis.errors import DatabaseError, HintError, QuerySyntaxError, QueryTimeoutError, SQLError, UnsafeQueryError
-from trellis.sql import Leading, PlanHints, compare, parse_hints
+from trellis.sql import Join, Leading, PlanHints, compare, join_tree, parse_hints
 from trellis.sql.orders import random_tree
 from trellis_duckdb.backend import DuckDB
 from trellis_duckdb.config import DuckDBConfig
@@ -311,16 +311,29 @@ def test_what_duckdb_takes_no_hint_for_is_said(database):
     assert all("DuckDB" in reason for reason in statement.untouched.values())
 
 
-def test_a_block_without_a_hint_beside_one_with_a_hint_is_said(database):
-    sql = (
-        "SELECT c.name FROM city c, customer u WHERE c.id = u.city_id AND u.id IN "
-        "(SELECT o.customer_id FROM orders o, archive.orders r WHERE o.id = r.id)"
-    )
-    statement = database.hinted(database.parse(sql), parse_hints("Leading((u c))"))
+IN_A_SUBQUERY = (
+    "SELECT c.name FROM city c, customer u WHERE c.id = u.city_id AND u.id IN (SELECT o.customer_id FROM {})"
+)
+
+
+def test_a_block_without_a_hint_keeps_the_order_duckdb_chose(database):
+    query = database.parse(IN_A_SUBQUERY.format("archive.orders r, orders o WHERE o.id = r.id"))
+    inner, hints = query.blocks[1].aliases, parse_hints("Leading((u c))")
+    own = join_tree(database.explain(query), inner, query)
+    assert own == Join("o", "r")
+    assert database.hinted(query, hints).untouched == {}
+    plan = database.explain(query, hints)
+    assert join_tree(plan, inner, query) == own
+    assert join_tree(plan, query.blocks[0].aliases, query) == Join("u", "c")
+
+
+def test_a_block_whose_own_order_is_not_known_is_said(database):
+    twins = IN_A_SUBQUERY.format("orders o, orders p WHERE o.id = p.id")
+    statement = database.hinted(database.parse(twins), parse_hints("Leading((u c))"))
     ((path, reason),) = statement.untouched.items()
     assert "WHERE" in path
     assert "give it one as well" in reason
-    both = database.hinted(database.parse(sql), parse_hints("Leading((u c)) Leading((r o))"))
+    both = database.hinted(database.parse(twins), parse_hints("Leading((u c)) Leading((p o))"))
     assert both.untouched == {}
 
 
