@@ -142,12 +142,8 @@ def _open(config: DuckDBConfig) -> duckdb.DuckDBPyConnection:
     read_only = config.path is not None and config.read_only
     if config.path is not None and read_only and not Path(config.path).is_file():
         raise DatabaseError(
-<<<<<<< HEAD
-            f"cannot open {config.path}: there is no such file. Check `path`, or set `read_only: false` to make one."
-=======
             f"cannot open {config.path}: there is no such file. Check `path`, or set `read_only: false` to make an empty "
             "database."
->>>>>>> duck
         )
     try:
         return duckdb.connect(config.path or ":memory:", read_only=read_only, config=settings)
