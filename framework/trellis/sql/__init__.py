@@ -4,6 +4,7 @@ from trellis.sql.catalog import Catalog, Index, Table
 from trellis.sql.compare import Verdict, compare
 from trellis.sql.decoding import alias_indexes, gbnf, lark
 from trellis.sql.fit import check_hints
+from trellis.sql.from_plan import plan_hints
 from trellis.sql.grammar import parse_hints
 from trellis.sql.hints import (
     SWITCHES,
@@ -56,5 +57,6 @@ __all__ = [
     "lint",
     "mended",
     "parse_hints",
+    "plan_hints",
     "random_hints",
 ]
