@@ -8,7 +8,7 @@ interchangeable self-joins cost a comparison each instead of a factorial.
 
 Deviations: pruning knows transpositions and equal first leaves, not the whole automorphism group; and after `MAX_READS`
 forms the search ends with the least form so far, so that a query of many relations tied without being
-interchangeable, which no join graph here has shown, may get another fingerprint under other aliases.
+interchangeable, which is rare among join graphs, may get another fingerprint under other aliases.
 """
 
 from __future__ import annotations
