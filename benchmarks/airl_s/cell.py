@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -121,7 +122,9 @@ class Cell:
         self.split: Split = split
         self.root = root / f"{name}-{seed}"
         self.seconds: dict[str, float] = {}
+        self.settings = {**asdict(bench), "seed": seed, "policy": SMALL}
         self._weights: str | None = None
+        self._kept_as: dict[str, str] = {}
         if (self.root / "seconds.json").exists():
             self.seconds = json.loads((self.root / "seconds.json").read_text(encoding="utf-8"))
 
@@ -151,27 +154,39 @@ class Cell:
     def at(self, name: str) -> TrainablePolicy:
         """Return the policy with the weights trained under a name."""
         if self._weights != name:
-            self.policy.load(self.root / "policies" / name)
+            self.policy.load(self.root / "policies" / self._kept_as[name])
             self._weights = name
         return self.policy
 
-    def trained(self, name: str, train: Callable[[TrainablePolicy], None], *, start: str | None) -> TrainablePolicy:
-        """Return the policy trained by `train` from the weights of `start`, trained now if it was not before."""
-        directory = self.root / "policies" / name
+    def trained(
+        self, name: str, train: Callable[[TrainablePolicy], None], *, start: str | None, settings: Mapping[str, Any]
+    ) -> TrainablePolicy:
+        """Return the policy trained by `train` from the weights of `start`, trained now if it was not before.
+
+        Args:
+            name: Under which it is kept, and its seconds are told.
+            train: Trains a policy in place.
+            start: The name of the policy it starts from; None for an untrained one.
+            settings: All that `train` depends on: with others it is another policy.
+        """
+        before = {} if start is None else {"start": self._kept_as[start]}
+        kept_as = f"{name}-{_digest({**settings, **before, 'task': self.settings})}"
+        self._kept_as[name] = kept_as
+        directory = self.root / "policies" / kept_as
         if not directory.exists():
             policy = self.make_policy(SMALL) if start is None else self.at(start)
             self._weights = None
             started = time.perf_counter()
             train(policy)
-            self.keep(directory, policy.save, seconds=time.perf_counter() - started)
+            self.keep(directory, policy.save, name=f"policies/{name}", seconds=time.perf_counter() - started)
         return self.at(name)
 
-    def keep(self, directory: Path, save: Callable[[Path], None], *, seconds: float) -> None:
+    def keep(self, directory: Path, save: Callable[[Path], None], *, name: str, seconds: float) -> None:
         """Save something into a directory that is there as a whole or not at all, and note how long making it took."""
         temporary = directory.with_name(f".{directory.name}.tmp")
         temporary.mkdir(parents=True, exist_ok=True)
         save(temporary)
-        self.note(f"{directory.parent.name}/{directory.name}", seconds)
+        self.note(name, seconds)
         rename_directory(temporary, directory)
 
     def note(self, what: str, seconds: float) -> None:
@@ -184,11 +199,11 @@ class Cell:
         """Return the policy after SFT on the task's traces."""
 
         def train(policy: TrainablePolicy) -> None:
-            optimizer = build("sft", {"steps": self.sizes.sft_steps})
-            for _ in optimizer.train(policy=policy, task=self.task, seed=self.seed):
+            for _ in build("sft", config).train(policy=policy, task=self.task, seed=self.seed):
                 pass
 
-        return self.trained("sft", train, start=None)
+        config = {"steps": round(self.sizes.sft_steps * self.bench.sft)}
+        return self.trained("sft", train, start=None, settings=config)
 
     def sample(self, policy: Any, problems: Sequence[Problem], *, n: int, seed: int) -> list[Rollout]:
         """Return n judged rollouts of each problem."""
@@ -197,9 +212,10 @@ class Cell:
     @cached_property
     def rollouts(self) -> list[Rollout]:
         """The SFT policy's rollouts of training problems: what every reward is fitted on."""
-        directory = self.root / "rollouts" / "sft"
+        policy = self.sft()
+        drawn = {"problems": self.sizes.fit_problems, "group": self.sizes.group, "policy": self._kept_as["sft"]}
+        directory = self.root / "rollouts" / f"sft-{_digest(drawn)}"
         if not directory.exists():
-            policy = self.sft()
             problems = self.task.problems("train")
             order = np.random.default_rng(self.seed).permutation(len(problems))[: self.sizes.fit_problems]
             started = time.perf_counter()
@@ -209,48 +225,58 @@ class Cell:
                 lines = (json.dumps(rollout_to_json(rollout)) for rollout in found)
                 (into / "rollouts.jsonl").write_text("\n".join(lines), encoding="utf-8")
 
-            self.keep(directory, save, seconds=time.perf_counter() - started)
+            self.keep(directory, save, name="rollouts/sft", seconds=time.perf_counter() - started)
         lines = (directory / "rollouts.jsonl").read_text(encoding="utf-8").split("\n")
         return [rollout_from_json(json.loads(line)) for line in lines]
 
     def fitted(
         self,
         name: str,
-        reward: LearnedReward,
+        use: str,
+        config: Mapping[str, Any],
         *,
         rollouts: Sequence[Rollout] | None = None,
-        traces: Iterable[Trajectory] | None = None,
         batch: int | None = None,
         by: BatchBy = "outcome",
         seed: int | None = None,
+        reads: Mapping[str, Any] | None = None,
+        **collaborators: Any,
     ) -> LearnedReward:
         """Return a reward fitted on the SFT policy's rollouts (or others), loaded if it was fitted before.
 
         Args:
-            name: Under which it is kept.
-            reward: The reward, of the same configuration each time.
+            name: Under which it is kept, and its seconds are told.
+            use: The component.
+            config: All that its fit depends on.
             rollouts: What it is fitted on.
-            traces: Experts for it; the task's when left out.
             batch: Rollouts per update.
             by: How a batch is drawn (`trellis.run.sampling.draw_batch`).
             seed: Of the batches; the cell's when left out.
+            reads: Settings that matter only when it scores.
+            collaborators: What the component takes beside the policy.
         """
-        directory = self.root / "rewards" / name
+        pool = self.rollouts if rollouts is None else rollouts
+        self.sft()
+        batch_size = min(batch or self.sizes.fit_batch, len(pool))
+        seed = self.seed if seed is None else seed
+        learning = {"learning_rate": self.bench.learning_rate, **config}
+        reward: LearnedReward = build(use, {**learning, **(reads or {})}, policy=self.policy, **collaborators)
+        settings = {"use": use, **learning, "steps": self.sizes.fit_steps, "batch": batch_size, "by": by, "seed": seed}
+        settings |= {"pool": len(pool), "group": self.sizes.group, "policy": self._kept_as["sft"]}
+        directory = self.root / "rewards" / f"{name}-{_digest(settings)}"
         if not directory.exists():
-            pool = self.rollouts if rollouts is None else rollouts
-            self.sft()
             started = time.perf_counter()
+            traces = self.task.traces("train")
             fit(
                 reward,
                 rollouts=pool,
-                traces=self.task.traces("train") if traces is None else traces,
+                traces=traces,
                 steps=self.sizes.fit_steps,
-                batch_size=min(batch or self.sizes.fit_batch, len(pool)),
+                batch_size=batch_size,
                 by=by,
-                seed=self.seed if seed is None else seed,
+                seed=seed,
             )
-            self.keep(directory, reward.save, seconds=time.perf_counter() - started)
-        self.sft()
+            self.keep(directory, reward.save, name=f"rewards/{name}", seconds=time.perf_counter() - started)
         reward.load(directory)
         return reward
 
@@ -309,3 +335,9 @@ def fit(
         batch = draw_batch(rollouts, batch_size, by=by, rng=np.random.default_rng([seed, step]))
         ids = dict.fromkeys(rollout.trajectory.problem.id for rollout in batch)
         reward.update([trace for i in ids for trace in known.get(i, ())], batch)
+
+
+def _digest(settings: Mapping[str, Any]) -> str:
+    """Return what tells two settings apart in the name of what is kept."""
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()

@@ -98,28 +98,30 @@ RL: dict[str, Mapping[str, Any]] = {
 def trained_by(cell: Cell, name: str) -> TrainablePolicy:
     """Return the policy trained from the SFT policy by one of `RL`."""
     s = cell.sizes
-    size = {"problems_per_step": s.rl_problems, "group_size": s.group, "max_tokens": cell.bench.max_tokens}
+    if name == "rft":
+        per_round = max(1, s.rl_steps * s.rl_problems // 2)
+        config = {
+            "rounds": 2,
+            "problems_per_round": min(per_round, len(cell.task.problems("train"))),
+            "samples_per_problem": s.group,
+            "steps_per_round": max(1, s.sft_steps // 4),
+            "max_tokens": cell.bench.max_tokens,
+            "learning_rate": 1e-3,
+            "include_traces": True,
+        }
+    else:
+        size = {"problems_per_step": s.rl_problems, "group_size": s.group, "max_tokens": cell.bench.max_tokens}
+        config = {"steps": s.rl_steps, "process_from": s.rl_steps // 5, **size, **RL[name]}
+    use = "rft" if name == "rft" else "grpo"
+    learns = {**OWN, "learning_rate": cell.bench.learning_rate} if "airl" in name else None
 
     def train(policy: TrainablePolicy) -> None:
-        if name == "rft":
-            per_round = max(1, s.rl_steps * s.rl_problems // 2)
-            config = {
-                "rounds": 2,
-                "problems_per_round": min(per_round, len(cell.task.problems("train"))),
-                "samples_per_problem": s.group,
-                "steps_per_round": max(1, s.sft_steps // 4),
-                "max_tokens": cell.bench.max_tokens,
-                "learning_rate": 1e-3,
-                "include_traces": True,
-            }
-            optimizer, reward = build("rft", config), None
-        else:
-            optimizer = build("grpo", {"steps": s.rl_steps, "process_from": s.rl_steps // 5, **size, **RL[name]})
-            reward = build("airl", OWN, policy=policy) if "airl" in name else None
-        for _ in optimizer.train(policy=policy, task=cell.task, reward=reward, seed=cell.seed):
+        reward = None if learns is None else build("airl", learns, policy=policy)
+        for _ in build(use, config).train(policy=policy, task=cell.task, reward=reward, seed=cell.seed):
             pass
 
-    return cell.trained(name, train, start="sft")
+    cell.sft()
+    return cell.trained(name, train, start="sft", settings={"use": use, **config, "reward": learns})
 
 
 def transfer_part(cell: Cell) -> Row:
@@ -131,7 +133,8 @@ def transfer_part(cell: Cell) -> Row:
         "other traces": (cell.make_policy(SMALL), cell.task_with(style="canonical")),
     }
     for name, (policy, task) in others.items():
-        for _ in build("sft", {"steps": cell.sizes.sft_steps}).train(policy=policy, task=task, seed=cell.seed + 1):
+        sft = build("sft", {"steps": round(cell.sizes.sft_steps * cell.bench.sft)})
+        for _ in sft.train(policy=policy, task=task, seed=cell.seed + 1):
             pass
         own = build("log-pi", policy=policy)
         remembering = Remembering(policy)
@@ -238,13 +241,13 @@ def trained_for(cell: Cell, name: str, reward: RewardModel | None, config: Mappi
     """Train the SFT policy by GRPO for a number of iterations and keep it under a name."""
     s = cell.sizes
     size = {"problems_per_step": s.rl_problems, "group_size": s.group, "max_tokens": cell.bench.max_tokens}
+    config = {"steps": steps, **size, **config}
 
     def train(policy: TrainablePolicy) -> None:
-        optimizer = build("grpo", {"steps": steps, **size, **config})
-        for _ in optimizer.train(policy=policy, task=cell.task, reward=reward, seed=cell.seed):
+        for _ in build("grpo", config).train(policy=policy, task=cell.task, reward=reward, seed=cell.seed):
             pass
 
-    cell.trained(name, train, start="sft")
+    cell.trained(name, train, start="sft", settings=config)
 
 
 PARTS: dict[str, Callable[[Cell], Row]] = {

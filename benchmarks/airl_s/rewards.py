@@ -17,8 +17,8 @@ from trellis import RewardModel, build
 LOG_PI_WEIGHT = 0.5
 """w of a + w·log π, the same for every reward; log π of the whole prefix."""
 
-LEARNING = {"learning_rate": 1e-3, "average": 0.99}
-"""The same for every learned reward; chosen by trials on validation problems of Countdown alone, and too low for `path`."""
+LEARNING = {"average": 0.99}
+"""The same for every learned reward; the learning rate is the task's (`BenchTask`)."""
 OWN = {"experts": "rollouts", **LEARNING}
 """Experts are the policy's own rollouts that the verifier found correct."""
 GIVEN = {"experts": "traces", "hard_negatives": {"share": 0.5}, **LEARNING}
@@ -31,21 +31,28 @@ def airl_own(
 ) -> RewardModel:
     """Return AIRL with experts among the policy's own rollouts."""
     reads = {"search_score": score, "log_pi_weight": LOG_PI_WEIGHT}
-    return cell.fitted(name, build("airl", {**config, **reads}, policy=cell.policy), seed=seed)
+    return cell.fitted(name, "airl", config, reads=reads, seed=seed)
 
 
 def airl_given(
     cell: Cell, name: str, config: Mapping[str, Any], *, score: str = "f", seed: int | None = None
 ) -> RewardModel:
     """Return AIRL with given traces as experts."""
-    reads = {"search_score": score, "log_pi_weight": LOG_PI_WEIGHT}
-    hard = dict(config.get("hard_negatives", {}))
+    hard = config.get("hard_negatives")
     if hard:
-        reads["hard_negatives"] = {**hard, "max_tokens": cell.bench.max_tokens}
-    experts = cell.task_with(traces_per_problem=TRACES_PER_PROBLEM)
-    reward = build("airl", {**config, **reads}, policy=cell.policy, task=cell.task, experts=experts)
-    # As many sequences go through the network per update as with the others: half of them are experts.
-    return cell.fitted(name, reward, batch=cell.sizes.fit_batch // 2, by="rollout", seed=seed)
+        config = {**config, "hard_negatives": {**hard, "max_tokens": cell.bench.max_tokens}}
+    return cell.fitted(
+        name,
+        "airl",
+        config,
+        # As many sequences go through the network per update as with the others: half of them are experts.
+        batch=cell.sizes.fit_batch // 2,
+        by="rollout",
+        seed=seed,
+        reads={"search_score": score, "log_pi_weight": LOG_PI_WEIGHT},
+        task=cell.task,
+        experts=cell.task_with(traces_per_problem=TRACES_PER_PROBLEM),
+    )
 
 
 def monte_carlo(cell: Cell) -> RewardModel:
@@ -57,8 +64,7 @@ def monte_carlo(cell: Cell) -> RewardModel:
         "max_tokens": cell.bench.max_tokens,
         **LEARNING,
     }
-    reward = build("monte-carlo", config, policy=cell.policy, task=cell.task)
-    return cell.fitted("monte-carlo", reward, rollouts=begun, by="rollout")
+    return cell.fitted("monte-carlo", "monte-carlo", config, rollouts=begun, by="rollout", task=cell.task)
 
 
 def with_log_pi(cell: Cell, reward: RewardModel) -> RewardModel:
@@ -70,7 +76,7 @@ def with_log_pi(cell: Cell, reward: RewardModel) -> RewardModel:
 
 def learned(cell: Cell, use: str, **config: Any) -> RewardModel:
     """Return a reward learned from the rollouts' outcomes."""
-    return cell.fitted(use, build(use, {**LEARNING, **config}, policy=cell.policy))
+    return cell.fitted(use, use, {**LEARNING, **config})
 
 
 RAW: dict[str, Callable[[Cell], RewardModel]] = {

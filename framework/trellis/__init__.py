@@ -7,28 +7,36 @@ from typing import TYPE_CHECKING, Any
 
 from trellis.contracts import (
     DatabaseBackend,
+    Embedder,
     Execution,
     Executor,
     Extend,
     Finding,
+    HintedStatement,
     ItemResult,
     LearnedReward,
     Match,
+    Neighbour,
     Policy,
     PolicyOptimizer,
     PromptBuilder,
+    Proposal,
+    Proposer,
     Record,
+    RecordedQuery,
     RetrievalStore,
     RewardModel,
     Score,
     SearchAlgorithm,
     SearchProcess,
+    Situation,
     Stage,
     StageContext,
     StageStep,
     State,
     Task,
     TrainablePolicy,
+    Tried,
 )
 from trellis.errors import TrellisError
 from trellis.types import (
@@ -48,6 +56,7 @@ from trellis.types import (
 if TYPE_CHECKING:
     from trellis.component import Component, Config, Kind, Need
     from trellis.hooks import hookimpl
+    from trellis.measuring.measure import measure
     from trellis.plugins import build
     from trellis.run.evaluate import evaluate
     from trellis.run.pipeline import Run, run_pipeline
@@ -63,6 +72,7 @@ _LAZY = {
     "evaluate": "trellis.run.evaluate",
     "hookimpl": "trellis.hooks",
     "load_pipeline": "trellis.spec",
+    "measure": "trellis.measuring.measure",
     "run_pipeline": "trellis.run.pipeline",
 }
 
@@ -73,21 +83,27 @@ __all__ = [
     "Component",
     "Config",
     "DatabaseBackend",
+    "Embedder",
     "Execution",
     "Executor",
     "Extend",
     "Finding",
+    "HintedStatement",
     "ItemResult",
     "Kind",
     "LearnedReward",
     "Match",
     "Need",
+    "Neighbour",
     "Outcome",
     "Policy",
     "PolicyOptimizer",
     "Problem",
     "PromptBuilder",
+    "Proposal",
+    "Proposer",
     "Record",
+    "RecordedQuery",
     "RetrievalStore",
     "RewardModel",
     "Rollout",
@@ -97,6 +113,7 @@ __all__ = [
     "SearchAlgorithm",
     "SearchProcess",
     "SearchResult",
+    "Situation",
     "Stage",
     "StageContext",
     "StageStep",
@@ -107,10 +124,12 @@ __all__ = [
     "TrainablePolicy",
     "Trajectory",
     "TrellisError",
+    "Tried",
     "build",
     "evaluate",
     "hookimpl",
     "load_pipeline",
+    "measure",
     "run_pipeline",
 ]
 

@@ -10,7 +10,18 @@ from typing import Annotated, Any, Literal, TypeAlias, cast, get_args
 from pydantic import BaseModel, ConfigDict, model_validator
 
 Kind: TypeAlias = Literal[
-    "task", "policy", "reward", "optimizer", "search", "store", "prompt", "database", "executor", "stage"
+    "task",
+    "policy",
+    "reward",
+    "optimizer",
+    "search",
+    "store",
+    "embedder",
+    "prompt",
+    "database",
+    "proposer",
+    "executor",
+    "stage",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

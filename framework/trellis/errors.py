@@ -21,6 +21,7 @@
     │   ├── UnsafeQueryError        a query is not one SELECT that only reads
     │   ├── HintSyntaxError         a text is no plan hints
     │   ├── HintError               plan hints do not fit their query
+    │   ├── MemoryFileError         a journal or store on disk cannot be used
     │   └── DatabaseError           the database refused or failed
     │       ├── ConnectionLostError     the server went away
     │       └── QueryTimeoutError       a statement ran longer than it may
@@ -335,6 +336,18 @@ class HintError(SQLError):
         self.hint = hint
         self.choices = tuple(choices)
         super().__init__(f"{hint}: {reason}")
+
+
+class MemoryFileError(SQLError):
+    """A journal or store on disk cannot be used.
+
+    Attributes:
+        path: The file or folder.
+    """
+
+    def __init__(self, path: Path, *, reason: str) -> None:
+        self.path = path
+        super().__init__(f"{path} cannot be used as a memory: {reason}")
 
 
 class DatabaseError(SQLError):

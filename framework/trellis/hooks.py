@@ -23,8 +23,10 @@ HOOKS: dict[str, Kind] = {
     "trellis_policy_optimizers": "optimizer",
     "trellis_search_algorithms": "search",
     "trellis_retrieval_stores": "store",
+    "trellis_embedders": "embedder",
     "trellis_prompt_builders": "prompt",
     "trellis_database_backends": "database",
+    "trellis_proposers": "proposer",
     "trellis_executors": "executor",
     "trellis_stages": "stage",
 }
@@ -272,6 +274,72 @@ class TrellisSpecs:
         @hookimpl
         def trellis_database_backends():
             yield Component("sqlite", "SQLite's planner", LiteConfig, "my_database.lite:Lite")
+        ```
+        """
+        return ()
+
+    @hookspec
+    def trellis_embedders(self) -> Iterable[Component]:
+        """Return embedders: vectors of queries (`trellis.contracts.embedder`).
+
+        ```python
+        from trellis import Component, Config, Embedder, hookimpl
+
+        class LettersConfig(Config):
+            lower: bool = True
+            "Whether upper and lower case are one."
+
+        class Letters(Embedder):
+            Config = LettersConfig
+            version = "letters-1"
+
+            def __init__(self, config):
+                self.config = config
+
+            def embed(self, queries):
+                return [self.vector(q.sql.lower() if self.config.lower else q.sql) for q in queries]
+
+            def vector(self, text):
+                counts = [text.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"]
+                length = sum(n * n for n in counts) ** 0.5 or 1.0
+                return tuple(n / length for n in counts)
+
+        @hookimpl
+        def trellis_embedders():
+            yield Component("letters", "how often each letter is there", LettersConfig, f"{__name__}:Letters")
+        ```
+        """
+        return ()
+
+    @hookspec
+    def trellis_proposers(self) -> Iterable[Component]:
+        """Return proposers: plan hints that seem worth measuring (`trellis.contracts.proposer`).
+
+        ```python
+        from random import Random
+
+        from trellis import Component, Config, Proposal, Proposer, hookimpl
+        from trellis.sql import random_hints
+
+        class DiceConfig(Config):
+            bushy: bool = True
+            "Whether a join may have a join as its right input."
+
+        class Dice(Proposer):
+            Config = DiceConfig
+
+            def __init__(self, config):
+                self.config = config
+
+            def propose(self, situation, n, *, seed=0):
+                rng = Random(seed)
+                drawn = [random_hints(situation.query, rng, bushy=self.config.bushy) for _ in range(n)]
+                known = {tried.hints for tried in situation.tried}
+                return [Proposal(hints, "dice") for hints in dict.fromkeys(drawn) if hints and hints not in known]
+
+        @hookimpl
+        def trellis_proposers():
+            yield Component("dice", "random join orders", DiceConfig, f"{__name__}:Dice")
         ```
         """
         return ()

@@ -19,7 +19,7 @@ FLOORS = (
     {"errors", "types"},
     {"component", "records", "sidecar", "sql"},
     {"contracts", "hooks", "nn"},
-    {"trellis", "fitting", "procedural"},
+    {"trellis", "fitting", "measuring", "memory", "procedural"},
     {"plugins", "search"},
     {"spec"},
     {"run"},

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from trellis.errors import CapabilityError
 from trellis.sql.catalog import Catalog
 from trellis.sql.hints import PlanHints
 from trellis.sql.plan import Plan
@@ -51,6 +53,21 @@ class Execution:
     digest: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class RecordedQuery:
+    """A query that a database remembers, as pg_stat_statements does.
+
+    Attributes:
+        sql: Its text, with $1, $2, … where the record has left out constants.
+        calls: How often it ran.
+        total_ms: How long in all.
+    """
+
+    sql: str
+    calls: int
+    total_ms: float
+
+
 class DatabaseBackend(ABC):
     """A database whose planner takes hints. Never changes data, never changes a result.
 
@@ -58,11 +75,22 @@ class DatabaseBackend(ABC):
     the database.
 
     Capabilities: "join-order" (a `Leading` is obeyed), "join-side" (with which input is the outer one), "join-method"
-    (query-wide, by switches), "join-method-per-join", "scan-method" (per alias), "buffers" (explain can count them).
+    (query-wide, by switches), "join-method-per-join", "scan-method" (per alias), "buffers" (explain can count them),
+    "administrator" (`admin_dsn` works), "recorded" (`recorded` works).
     """
 
     dialect: str = "postgres"
     """sqlglot's name for the language of its queries."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """Names the database, the same from every connection to it: what was measured on one says nothing of another."""
+
+    @property
+    def server_version(self) -> int:
+        """The server's version as one number that grows, e.g. 180004; 0 where there is no such thing."""
+        return 0
 
     @abstractmethod
     def catalog(self) -> Catalog:
@@ -98,6 +126,10 @@ class DatabaseBackend(ABC):
         """
 
     @abstractmethod
+    def explain_json(self, query: Query, hints: PlanHints = NO_HINTS, *, timeout_ms: float | None = None) -> str:
+        """Return what `explain` read, as the database wrote it: a JSON document that other tools draw, e.g. PEV2."""
+
+    @abstractmethod
     def execute(self, query: Query, hints: PlanHints = NO_HINTS, *, timeout_ms: float) -> Execution:
         """Run a query read-only for at most `timeout_ms`; a time-out is an answer, not an error.
 
@@ -105,6 +137,48 @@ class DatabaseBackend(ABC):
             ConnectionLostError: The server went away; the next call connects anew.
             DatabaseError: Anything else that the database says.
         """
+
+    @abstractmethod
+    def alone(self) -> AbstractContextManager[None]:
+        """Return a context in which nobody else times anything on this database: others wait for it to end."""
+
+    def admin_dsn(self) -> str:
+        """Return a connection string of an administrator, for what a backend never does itself: to load data.
+
+        Raises:
+            CapabilityError: The backend was not given an administrator; data is loaded by other means.
+        """
+        raise CapabilityError(
+            type(self).__name__, capability="administrator", mend="load data with the database's own tools."
+        )
+
+    def recorded(self) -> Sequence[RecordedQuery]:
+        """Return the queries that the database remembers having run, those that took longest in all first.
+
+        Raises:
+            CapabilityError: It keeps no such record.
+        """
+        raise CapabilityError(type(self).__name__, capability="record of queries", mend="give the workload as files.")
+
+    def examples(self, table: str, column: str) -> Sequence[str]:
+        """Return literals that a column holds, as SQL, from the planner's statistics; empty where there are none."""
+        return ()
+
+    def setup_role(self, role: str, *, dry_run: bool = False) -> tuple[str, ...]:
+        """Make a role that can only read, for others to connect as, and return the statements that make it.
+
+        It may be done again: what is there is brought into order. The connection must be that of an administrator.
+
+        Args:
+            role: Its name.
+            dry_run: Only return the statements.
+
+        Raises:
+            CapabilityError: The database has no roles.
+        """
+        raise CapabilityError(
+            type(self).__name__, capability="roles", mend="its file's permissions decide who reads it."
+        )
 
     @abstractmethod
     def close(self) -> None:

@@ -55,6 +55,10 @@ class RetrievalStore(ABC):
         """Forget these ids and return how many there were."""
 
     @abstractmethod
+    def clear(self) -> None:
+        """Forget all records; vectors of another length may come next."""
+
+    @abstractmethod
     def count(self) -> int:
         """Return how many records there are."""
 

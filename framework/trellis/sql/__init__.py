@@ -1,1 +1,60 @@
 """What every database plugin shares: queries, plan hints with their grammar, plans, and the comparison of the two."""
+
+from trellis.sql.catalog import Catalog, Index, Table
+from trellis.sql.compare import Verdict, compare
+from trellis.sql.decoding import alias_indexes, gbnf, lark
+from trellis.sql.fit import check_hints
+from trellis.sql.grammar import parse_hints
+from trellis.sql.hints import (
+    SWITCHES,
+    Hint,
+    Join,
+    JoinHint,
+    JoinMethod,
+    JoinTree,
+    Leading,
+    PlanHints,
+    ScanHint,
+    ScanMethod,
+    Switch,
+)
+from trellis.sql.join_trees import join_tree
+from trellis.sql.lint import LintFinding, lint, mended
+from trellis.sql.plan import Plan
+from trellis.sql.query import Block, Edge, OuterJoin, Query, Relation
+from trellis.sql.random_hints import random_hints
+
+__all__ = [
+    "SWITCHES",
+    "Block",
+    "Catalog",
+    "Edge",
+    "Hint",
+    "Index",
+    "Join",
+    "JoinHint",
+    "JoinMethod",
+    "JoinTree",
+    "Leading",
+    "LintFinding",
+    "OuterJoin",
+    "Plan",
+    "PlanHints",
+    "Query",
+    "Relation",
+    "ScanHint",
+    "ScanMethod",
+    "Switch",
+    "Table",
+    "Verdict",
+    "alias_indexes",
+    "check_hints",
+    "compare",
+    "gbnf",
+    "join_tree",
+    "lark",
+    "lint",
+    "mended",
+    "parse_hints",
+    "random_hints",
+]

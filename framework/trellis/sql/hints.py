@@ -8,7 +8,7 @@ stricter rules: every alias once per hint kind, methods and switches by name, no
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
@@ -63,7 +63,15 @@ class Join:
     right: JoinTree
 
     def __str__(self) -> str:
-        return f"({_tree_text(self.left)} {_tree_text(self.right)})"
+        written: list[str] = []
+        left_to_write: list[JoinTree | tuple[str]] = [self]
+        while left_to_write:
+            node = left_to_write.pop()
+            if isinstance(node, Join):
+                left_to_write += [(")",), node.right, (" ",), node.left, ("(",)]
+            else:
+                written.append(node[0] if isinstance(node, tuple) else quoted(node))
+        return "".join(written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +184,11 @@ def tree_joins(tree: JoinTree) -> tuple[Join, ...]:
     return (*tree_joins(tree.left), *tree_joins(tree.right), tree)
 
 
-def left_deep(aliases: tuple[str, ...]) -> Join:
-    """Return the tree that joins two aliases or more one after the other."""
-    tree: JoinTree = aliases[0]
-    for alias in aliases[1:]:
-        tree = Join(tree, alias)
+def left_deep(inputs: Sequence[JoinTree]) -> Join:
+    """Return the tree that joins two aliases or trees, or more, one after the other."""
+    tree = inputs[0]
+    for each in inputs[1:]:
+        tree = Join(tree, each)
     assert isinstance(tree, Join)
     return tree
 
@@ -191,7 +199,3 @@ _PLAIN = re.compile(r"[a-z_][a-z0-9_]*\Z")
 def quoted(name: str) -> str:
     """Write an identifier as SQL does: quoted unless it is lower-case letters, digits and underscores."""
     return name if _PLAIN.match(name) else '"' + name.replace('"', '""') + '"'
-
-
-def _tree_text(tree: JoinTree) -> str:
-    return quoted(tree) if isinstance(tree, str) else str(tree)

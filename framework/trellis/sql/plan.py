@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from trellis.sql.hints import JoinMethod, ScanMethod
 
@@ -25,6 +26,7 @@ class Plan:
         loops: How often it was executed; None where the plan was not, 0 where the node was never reached.
         cost: The planner's total cost, in its own unit.
         time_ms: Mean measured time per loop up to its last row, children included; None where not measured.
+        blocks: Blocks of tables and indexes that it and its children looked at, in the cache or not; None where not counted.
         children: Inputs, in order.
         subplans: Plans that the node's expressions use (subqueries in WHERE or SELECT, CTEs), no inputs of it.
     """
@@ -41,6 +43,7 @@ class Plan:
     loops: float | None = None
     cost: float = 0.0
     time_ms: float | None = None
+    blocks: float | None = None
     children: tuple[Plan, ...] = ()
     subplans: tuple[Plan, ...] = ()
 
@@ -54,3 +57,18 @@ class Plan:
         """Return the aliases read in this node and its inputs, those of its subplans not counted."""
         own = frozenset() if self.alias is None else frozenset((self.alias,))
         return own.union(*(child.aliases() for child in self.children))
+
+    def shape(self) -> Shape:
+        """Return what makes it this plan and no other: nodes, methods, relations and indexes, without any number."""
+        below = tuple(child.shape() for child in (*self.children, *self.subplans))
+        return Shape(self.node, self.join_type, self.alias, self.index, below)
+
+
+class Shape(NamedTuple):
+    """A plan without its numbers: two plans of one query with equal shapes do the same."""
+
+    node: str
+    join_type: str | None
+    alias: str | None
+    index_name: str | None
+    below: tuple[Shape, ...]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ComponentSuite",
+    "DatabaseSuite",
     "ExecutorSuite",
     "PolicyOptimizerSuite",
     "PolicySuite",
@@ -107,6 +108,12 @@ class SearchSuite(ComponentSuite):
     """The checks of a search."""
 
     kind = "search"
+
+
+class DatabaseSuite(ComponentSuite):
+    """The checks of a database backend."""
+
+    kind = "database"
 
 
 class ExecutorSuite(ComponentSuite):

@@ -1,0 +1,1 @@
+"""Timing queries under hints against their default plans: `trellis.measuring.measure.measure`."""

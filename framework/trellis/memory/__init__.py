@@ -1,0 +1,1 @@
+"""What was measured, kept for ever: the journal, and the memory that retrieves from it."""

@@ -1,0 +1,104 @@
+"""Queries from pg_stat_statements, made whole: the record has $1 where there were constants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+from typing import TYPE_CHECKING
+
+from trellis import DatabaseBackend
+from trellis.errors import SQLError
+from trellis_workload.config import RecordedConfig
+from trellis_workload.generator import WorkloadError
+
+if TYPE_CHECKING:
+    from sqlglot.expressions import Column, Expr
+
+    from trellis_workload.task import WorkloadQuery
+
+
+def filled(database: DatabaseBackend, config: RecordedConfig) -> list[WorkloadQuery]:
+    """Return the slowest recorded queries that only read, `variants` of each where it has parameters.
+
+    A parameter that is compared with a column gets values that the column's statistics know; a query with any other
+    parameter cannot be made whole.
+
+    Raises:
+        WorkloadError: None can be used.
+    """
+    from trellis_workload.task import WorkloadQuery
+
+    found: list[WorkloadQuery] = []
+    faults: list[str] = []
+    used = 0
+    for number, one in enumerate(database.recorded(), start=1):
+        if one.calls < config.min_calls:
+            continue
+        name, random = f"recorded-{number:03}", Random(f"{config.seed or 0}/{one.sql}")
+        texts: dict[str, None] = {}
+        try:
+            for sql in _instances(database, one.sql, config.variants, random):
+                database.parse(sql)
+                texts[sql] = None
+        except SQLError as error:
+            faults.append(f"{name} ({' '.join(one.sql.split())[:60]}…): {error}")
+            continue
+        data = (("calls", one.calls), ("total_ms", one.total_ms))
+        found += [WorkloadQuery(f"{name}-{k}", sql, data=data) for k, sql in enumerate(texts, start=1)]
+        used += 1
+        if used == config.limit:
+            break
+    if not found:
+        why = "\n".join(faults[:20]) or f"the record holds no query with {config.min_calls} calls or more"
+        raise WorkloadError(f"no recorded query can be used:\n{why}")
+    return found
+
+
+def _instances(database: DatabaseBackend, sql: str, variants: int, random: Random) -> Iterator[str]:
+    """Yield the query with constants drawn for its parameters; the query itself, once, where it has none."""
+    import sqlglot
+    from sqlglot import exp
+    from sqlglot.errors import ParseError
+
+    try:
+        tree = sqlglot.parse_one(sql, read=database.dialect)
+    except ParseError as error:
+        raise SQLError(f"it cannot be parsed: {error}") from error
+    if not list(tree.find_all(exp.Parameter)):
+        yield sql
+        return
+    tables = {table.alias_or_name: table.name for table in tree.find_all(exp.Table)}
+    choices: dict[str, list[str]] = {}
+    for parameter in tree.find_all(exp.Parameter):
+        column = _compared_column(parameter)
+        if column is None:
+            raise SQLError(f"its parameter {parameter.sql(dialect=database.dialect)} is not compared with a column")
+        owners = [tables[column.table]] if column.table in tables else list(dict.fromkeys(tables.values()))
+        values = next((list(v) for owner in owners if (v := database.examples(owner, column.name))), [])
+        if not values:
+            raise SQLError(f"no statistics are known of the column {column.sql(dialect=database.dialect)}")
+        choices[parameter.name] = values
+    for _ in range(variants):
+        drawn = {name: random.choice(values) for name, values in choices.items()}
+
+        def put(node: Expr, drawn: dict[str, str] = drawn) -> Expr:
+            if isinstance(node, exp.Parameter):
+                return sqlglot.parse_one(drawn[node.name], read=database.dialect)
+            return node
+
+        yield tree.transform(put).sql(dialect=database.dialect)
+
+
+def _compared_column(parameter: Expr) -> Column | None:
+    """Return the column on the other side of the comparison that a parameter stands in."""
+    from sqlglot import exp
+
+    node = parameter
+    while isinstance(node.parent, exp.Cast | exp.Paren):
+        node = node.parent
+    comparison = node.parent
+    if isinstance(comparison, exp.EQ | exp.NEQ | exp.GT | exp.GTE | exp.LT | exp.LTE | exp.Between | exp.In):
+        for side in (comparison.this, comparison.args.get("expression")):
+            if isinstance(side, exp.Column):
+                return side
+    return None

@@ -1,0 +1,82 @@
+"""An older server, where one is installed: PostgreSQL 15, started here, without root's rights."""
+
+import getpass
+import pwd
+import shutil
+import subprocess
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from trellis.errors import DatabaseError
+from trellis.sql import compare, parse_hints
+from trellis_postgres.backend import Postgres
+from trellis_postgres.config import PostgresConfig
+from trellis_postgres.setup import setup_role
+
+from .conftest import DATA
+
+BIN = Path("/usr/lib/postgresql/15/bin")
+USERS = ("postgres", "pgserver", "nobody")
+
+pytestmark = pytest.mark.skipif(not (BIN / "initdb").exists(), reason="PostgreSQL 15 is not installed")
+
+
+@pytest.fixture(scope="module")
+def older(tmp_path_factory):
+    """Returns a backend on PostgreSQL 15."""
+    directory = tmp_path_factory.mktemp("older")
+    user = None
+    if getpass.getuser() == "root":
+        user = next(name for name in USERS if name in {entry.pw_name for entry in pwd.getpwall()})
+        for folder in (directory, *directory.parents):
+            if folder != Path("/"):
+                folder.chmod(folder.stat().st_mode | 0o011)
+        shutil.chown(directory, user)
+
+    def tool(name, *arguments):
+        subprocess.run([BIN / name, *arguments], check=True, user=user, cwd=directory, capture_output=True, timeout=120)
+
+    data, log = directory / "data", directory / "log"
+    tool("initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=utf8", "--no-sync")
+    tool("pg_ctl", "-D", data, "-l", log, "-w", "-o", f"-h '' -k {directory}", "start")
+    try:
+        dsn = f"host={directory} user=postgres dbname=postgres"
+        setup_role(dsn, login=True, restrict_public=True)
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute((DATA / "shop.sql").read_text(encoding="utf-8"))
+        setup_role(dsn, schemas=["public"], login=True, restrict_public=True)
+        backend = Postgres(PostgresConfig(dsn=f"host={directory} user=trellis_reader dbname=postgres"))
+        yield backend
+        backend.close()
+    finally:
+        tool("pg_ctl", "-D", data, "-m", "immediate", "stop")
+
+
+def test_it_executes_explains_and_takes_hints(older, postgres):
+    assert older.server_version // 10_000 == 15
+    sql = (
+        "SELECT c.name, count(*) FROM city c, customer u, orders o "
+        "WHERE u.city_id = c.id AND o.customer_id = u.id GROUP BY c.name"
+    )
+    query, hints = older.parse(sql), parse_hints("Leading(((u o) c))")
+    expected = postgres.execute(postgres.parse(sql), timeout_ms=60_000).digest
+    assert older.execute(query, timeout_ms=60_000).digest == expected
+    assert older.execute(query, hints, timeout_ms=60_000).digest == expected
+    (verdict,) = compare(hints, older.explain(query, hints, timeout_ms=60_000), query)
+    assert verdict.same_tree
+
+
+def test_its_catalog_reads_the_same(older, postgres):
+    ours = {name: table for name, table in postgres.catalog().tables.items() if table.schema == "public"}
+    assert {name: older.catalog().tables[name].columns for name in ours} == {n: t.columns for n, t in ours.items()}
+    assert {name: older.catalog().tables[name].indexes for name in ours} == {n: t.indexes for n, t in ours.items()}
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT write_log('x')", "SELECT word FROM vault.secret", "SELECT rolpassword FROM pg_authid"]
+)
+def test_it_refuses_the_same(older, sql):
+    with pytest.raises(DatabaseError):
+        older._session.run(sql, timeout_ms=60_000)
