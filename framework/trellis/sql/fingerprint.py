@@ -6,9 +6,9 @@ individualisation: every tied relation is tried first, and the naming with the l
 graph isomorphism"). A relation is not tried where exchanging it with one that was tried leaves the form as it is, so
 interchangeable self-joins cost a comparison each instead of a factorial.
 
-Deviations: pruning knows transpositions and equal first leaves, not the whole automorphism group; and after `MAX_LEAVES`
-namings the search ends with the least form so far, so that a query of many relations tied without being
-interchangeable, which no join graph here has shown, may get another fingerprint under other aliases.
+Deviations: pruning knows transpositions and equal first leaves, not the whole automorphism group; and after `MAX_READS`
+forms the search ends with the least form so far, so that a query of many relations tied without being
+interchangeable, which is rare among join graphs, may get another fingerprint under other aliases.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import NamedTuple, TypeAlias
 from trellis.sql.form import Form, Former, Text, read_form, vertices
 from trellis.sql.scopes import Reading
 
-MAX_LEAVES = 2000
-"""Namings compared at most."""
+MAX_READS = 300_000
+"""Forms read before the search stops comparing: about a second."""
 
 
 class Fingerprint(NamedTuple):
@@ -80,7 +80,8 @@ class _Naming:
         for element in elements:
             for vertex in set(vertices(element)):
                 self.around[vertex].append(element)
-        self.leaves = 0
+        self.reads = 0
+        self.num_around = sum(map(len, self.around.values()))
         self.same: dict[int, int] = {}
         self.by_literals: list[int] | None = None
 
@@ -91,6 +92,7 @@ class _Naming:
         """Split colours until each says everything about its relations that colours can say."""
         num_colours = len(set(colours))
         while num_colours < self.num_vertices:
+            self.reads += self.num_around
             labels = [f"t{colour}" for colour in colours]
             signatures: list[_Signature] = []
             for vertex in range(self.num_vertices):
@@ -116,17 +118,19 @@ class _Naming:
         for vertex in sorted(tied, key=lambda vertex: self.by_literals[vertex]):  # type: ignore[index]
             if not any(self.interchangeable(other, vertex, colours) for other in candidates):
                 candidates.append(vertex)
-        if len(candidates) == 1:
+        if len(candidates) == 1 or self.reads > MAX_READS:
             return self.search(self.refined(_individualised(colours, candidates[0])))
         firsts: dict[str, tuple[_Leaf, int]] = {}
         for vertex in candidates:
+            if self.reads > MAX_READS:
+                break
             first = self.first_leaf(_individualised(colours, vertex))
             known = firsts.get(first.form.text)
             if known is None or first.form.literals < known[0].form.literals:
                 firsts[first.form.text] = (first, vertex)
         best = min(first for first, _ in firsts.values())
         for _, vertex in firsts.values():
-            if self.leaves < MAX_LEAVES:
+            if self.reads <= MAX_READS:
                 best = min(best, self.search(self.refined(_individualised(colours, vertex))))
         return best
 
@@ -138,7 +142,6 @@ class _Naming:
         return self.leaf(colours)
 
     def leaf(self, colours: list[int]) -> _Leaf:
-        self.leaves += 1
         return _Leaf(read_form(self.form, [f"t{colour}" for colour in colours]), colours)
 
     def interchangeable(self, one: int, other: int, colours: list[int]) -> bool:

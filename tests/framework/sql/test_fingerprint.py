@@ -223,7 +223,7 @@ def test_colours_alone_do_not_tell_a_hexagon_from_two_triangles():
 
 
 def test_eight_interchangeable_relations_take_a_handful_of_comparisons(monkeypatch):
-    monkeypatch.setattr("trellis.sql.fingerprint.MAX_LEAVES", 3)
+    monkeypatch.setattr("trellis.sql.fingerprint.MAX_READS", 10_000)
     filters = tuple((i, "y", "=") for i in range(8))
     rng = random.Random(4)
     shape = replace(CLIQUE, filters=filters)
@@ -294,3 +294,15 @@ def test_lists_of_literals_are_one_literal_each():
     assert two[0].fingerprint == two[1].fingerprint
     assert two[0].literals == ("1", "(1, 2)", "(3)")
     assert two[1].literals == ("1", "(1)", "(2, 3)")
+
+
+def test_relations_in_different_arms_of_a_union_are_not_tied(monkeypatch):
+    monkeypatch.setattr("trellis.sql.fingerprint.MAX_READS", 2_000)
+    names = [f"n{number}" for number in range(40)]
+    arms = [
+        " UNION ALL ".join(
+            f"SELECT {a}.x FROM t {a}, t {b} WHERE {a}.x = {b}.y" for a, b in zip(order[::2], order[1::2], strict=True)
+        )
+        for order in (names, names[::-1])
+    ]
+    assert of(arms[0]) == of(arms[1])
