@@ -24,6 +24,7 @@ from trellis.sql.lint import LintFinding, lint, mended
 from trellis.sql.plan import Plan
 from trellis.sql.query import Block, Edge, OuterJoin, Query, Relation
 from trellis.sql.random_hints import random_hints
+from trellis.sql.renaming import Renaming
 
 __all__ = [
     "SWITCHES",
@@ -43,6 +44,7 @@ __all__ = [
     "PlanHints",
     "Query",
     "Relation",
+    "Renaming",
     "ScanHint",
     "ScanMethod",
     "Switch",

@@ -100,7 +100,9 @@ def _renamed(hints: PlanHints, names: Mapping[str, str]) -> PlanHints:
 
     return PlanHints(
         scans=tuple(ScanHint(new(hint.alias, hint), hint.method, hint.index) for hint in hints.scans),
-        joins=tuple(JoinHint(frozenset(new(alias, hint) for alias in hint.aliases), hint.method) for hint in hints.joins),
+        joins=tuple(
+            JoinHint(frozenset(new(alias, hint) for alias in hint.aliases), hint.method) for hint in hints.joins
+        ),
         leading=tuple(Leading(join(hint.tree, hint)) for hint in hints.leading),
         switches=hints.switches,
     )
