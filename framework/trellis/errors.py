@@ -11,6 +11,7 @@
     ├── ProblemSyntaxError          a problem a person typed cannot be read
     ├── TokenizerError              text and vocabulary do not fit
     ├── CapabilityError             a component was asked for something it does not offer
+    ├── PromptTooLongError      a prompt does not fit its budget
     ├── NotFittedError              a learned reward was used before it had learned anything
     ├── ContractError               a plugin's answer breaks its contract
     ├── NothingSolvedError          no sampled solution is correct: there is nothing to learn from
@@ -209,6 +210,25 @@ class CapabilityError(TrellisError):
         self.component = component
         self.capability = capability
         super().__init__(f"'{component}' has no {capability}: {mend}")
+
+
+class PromptTooLongError(TrellisError):
+    """A prompt does not fit its budget, even without what may be left out of it.
+
+    Attributes:
+        problem: The problem's id.
+        num_tokens: How long it is.
+        max_tokens: How long it may be.
+    """
+
+    def __init__(self, problem: str, *, num_tokens: int, max_tokens: int) -> None:
+        self.problem = problem
+        self.num_tokens = num_tokens
+        self.max_tokens = max_tokens
+        super().__init__(
+            f"the prompt of {problem} has {num_tokens} tokens, without references and history, and may have {max_tokens}: "
+            "raise `max_tokens`, or take a shorter form of prompt"
+        )
 
 
 class NotFittedError(TrellisError):

@@ -250,7 +250,7 @@ class TrellisSpecs:
             def __init__(self, config):
                 self.word = config.word
 
-            def build(self, problem):
+            def build(self, problem, situation=None):
                 return f"{self.word} solve: {problem.text}\n"
 
         @hookimpl

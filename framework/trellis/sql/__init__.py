@@ -4,6 +4,7 @@ from trellis.sql.catalog import Catalog, Index, Table
 from trellis.sql.compare import Verdict, compare
 from trellis.sql.decoding import alias_indexes, gbnf, lark
 from trellis.sql.fit import check_hints
+from trellis.sql.from_plan import plan_hints
 from trellis.sql.grammar import parse_hints
 from trellis.sql.hints import (
     SWITCHES,
@@ -23,6 +24,7 @@ from trellis.sql.lint import LintFinding, lint, mended
 from trellis.sql.plan import Plan
 from trellis.sql.query import Block, Edge, OuterJoin, Query, Relation
 from trellis.sql.random_hints import random_hints
+from trellis.sql.renaming import Renaming
 
 __all__ = [
     "SWITCHES",
@@ -42,6 +44,7 @@ __all__ = [
     "PlanHints",
     "Query",
     "Relation",
+    "Renaming",
     "ScanHint",
     "ScanMethod",
     "Switch",
@@ -56,5 +59,6 @@ __all__ = [
     "lint",
     "mended",
     "parse_hints",
+    "plan_hints",
     "random_hints",
 ]

@@ -6,31 +6,47 @@ individualisation: every tied relation is tried first, and the naming with the l
 graph isomorphism"). A relation is not tried where exchanging it with one that was tried leaves the form as it is, so
 interchangeable self-joins cost a comparison each instead of a factorial.
 
-Deviations: pruning knows transpositions and equal first leaves, not the whole automorphism group; and after `MAX_LEAVES`
-namings the search ends with the least form so far, so that a query of many relations tied without being
-interchangeable, which no join graph here has shown, may get another fingerprint under other aliases.
+Deviations: pruning knows transpositions and equal first leaves, not the whole automorphism group; and after `MAX_READS`
+forms the search ends with the least form so far, so that a query of many relations tied without being
+interchangeable, which is rare among join graphs, may get another fingerprint under other aliases.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from hashlib import blake2b
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from trellis.sql.form import Form, Former, Text, read_form, vertices
 from trellis.sql.scopes import Reading
 
-MAX_LEAVES = 2000
-"""Namings compared at most."""
+MAX_READS = 300_000
+"""Forms read before the search stops comparing: about a second."""
 
 
-def fingerprint(reading: Reading) -> tuple[str, tuple[str, ...]]:
-    """Return 32 hexadecimal digits, and the literals in the order of the canonical form."""
+class Fingerprint(NamedTuple):
+    """What a query is, whatever its names.
+
+    Attributes:
+        digest: 32 hexadecimal digits.
+        literals: The literals in the order of the canonical form.
+        places: For each relation's number, its place in the canonical order, from 0.
+    """
+
+    digest: str
+    literals: tuple[str, ...]
+    places: tuple[int, ...]
+
+
+def fingerprint(reading: Reading) -> Fingerprint:
+    """Return the fingerprint of a query."""
     former = Former(reading)
     form = former.query()
     reading.form = None if former.stars else form
     best = _Naming(form, former.elements, sum(len(scope.items) for scope in reading.scopes)).least()
-    return blake2b(best.text.encode(), digest_size=16).hexdigest(), best.literals
+    rank = {colour: place for place, colour in enumerate(sorted(best.colours))}
+    digest = blake2b(best.form.text.encode(), digest_size=16).hexdigest()
+    return Fingerprint(digest, best.form.literals, tuple(rank[colour] for colour in best.colours))
 
 
 def own_form(reading: Reading) -> Text:
@@ -47,6 +63,13 @@ def own_form(reading: Reading) -> Text:
 _Signature: TypeAlias = "tuple[int, list[Text] | list[str]]"
 
 
+class _Leaf(NamedTuple):
+    """A form in which every relation has a colour of its own, and these colours."""
+
+    form: Text
+    colours: list[int]
+
+
 class _Naming:
     """The search for the least form."""
 
@@ -57,17 +80,19 @@ class _Naming:
         for element in elements:
             for vertex in set(vertices(element)):
                 self.around[vertex].append(element)
-        self.leaves = 0
+        self.reads = 0
+        self.num_around = sum(map(len, self.around.values()))
         self.same: dict[int, int] = {}
         self.by_literals: list[int] | None = None
 
-    def least(self) -> Text:
+    def least(self) -> _Leaf:
         return self.search(self.refined([0] * self.num_vertices))
 
     def refined(self, colours: list[int], *, literals: bool = False) -> list[int]:
         """Split colours until each says everything about its relations that colours can say."""
         num_colours = len(set(colours))
         while num_colours < self.num_vertices:
+            self.reads += self.num_around
             labels = [f"t{colour}" for colour in colours]
             signatures: list[_Signature] = []
             for vertex in range(self.num_vertices):
@@ -81,7 +106,7 @@ class _Naming:
             num_colours = len(set(colours))
         return colours
 
-    def search(self, colours: list[int]) -> Text:
+    def search(self, colours: list[int]) -> _Leaf:
         """Return the least form over the namings that keep the order of colours."""
         tied = _first_tie(colours)
         if not tied:
@@ -93,30 +118,31 @@ class _Naming:
         for vertex in sorted(tied, key=lambda vertex: self.by_literals[vertex]):  # type: ignore[index]
             if not any(self.interchangeable(other, vertex, colours) for other in candidates):
                 candidates.append(vertex)
-        if len(candidates) == 1:
+        if len(candidates) == 1 or self.reads > MAX_READS:
             return self.search(self.refined(_individualised(colours, candidates[0])))
-        firsts: dict[str, tuple[Text, int]] = {}
+        firsts: dict[str, tuple[_Leaf, int]] = {}
         for vertex in candidates:
+            if self.reads > MAX_READS:
+                break
             first = self.first_leaf(_individualised(colours, vertex))
-            known = firsts.get(first.text)
-            if known is None or first.literals < known[0].literals:
-                firsts[first.text] = (first, vertex)
+            known = firsts.get(first.form.text)
+            if known is None or first.form.literals < known[0].form.literals:
+                firsts[first.form.text] = (first, vertex)
         best = min(first for first, _ in firsts.values())
         for _, vertex in firsts.values():
-            if self.leaves < MAX_LEAVES:
+            if self.reads <= MAX_READS:
                 best = min(best, self.search(self.refined(_individualised(colours, vertex))))
         return best
 
-    def first_leaf(self, colours: list[int]) -> Text:
+    def first_leaf(self, colours: list[int]) -> _Leaf:
         colours = self.refined(colours)
         while tied := _first_tie(colours):
             first = min(tied, key=lambda vertex: (self.by_literals or colours)[vertex])
             colours = self.refined(_individualised(colours, first))
         return self.leaf(colours)
 
-    def leaf(self, colours: list[int]) -> Text:
-        self.leaves += 1
-        return read_form(self.form, [f"t{colour}" for colour in colours])
+    def leaf(self, colours: list[int]) -> _Leaf:
+        return _Leaf(read_form(self.form, [f"t{colour}" for colour in colours]), colours)
 
     def interchangeable(self, one: int, other: int, colours: list[int]) -> bool:
         """Whether exchanging two tied relations leaves the form as it is, under any naming of the rest."""

@@ -88,6 +88,7 @@ class Former:
         self.spell_stars = spell_stars
         self.elements: list[Form] = []
         self.stars = False
+        self.place = ""
 
     def query(self) -> Form:
         """Return the form of the whole query."""
@@ -137,7 +138,11 @@ class Former:
             value = node.args[key]
             if value is None or value is False or value == [] or key in without:
                 continue
+            place = self.place
+            if isinstance(node, exp.SetOperation):
+                self.place = f"{place}/{key}"
             inside = [self._part(part, positions) for part in (value if isinstance(value, list) else [value])]
+            self.place = place
             parts.append(_parts(key, inside))
         return _parts(type(node).__name__, parts)
 
@@ -158,7 +163,10 @@ class Former:
     def _cte(self, node: exp.Expr) -> Form:
         columns = [Text(folded(column)) for column in node.args["alias"].args.get("columns") or ()]
         head = f"cte {self.reading.ctes[id(node)]} {node.args.get('materialized')}"
-        return _parts(head, [*columns, self.form(node.this)])
+        place, self.place = self.place, f"{self.place}/{self.reading.ctes[id(node)]}"
+        inside = self.form(node.this)
+        self.place = place
+        return _parts(head, [*columns, inside])
 
     def _block(self, scope: Scope) -> Form:
         select = scope.select
@@ -173,7 +181,7 @@ class Former:
                 self.stars = self.stars or isinstance(part, exp.Star)
                 spelt = self.spell_stars and isinstance(part, exp.Star)
                 inside += self._spelt(scope) if spelt else [self._part(part, False)]
-            self.elements += [_parts(f"{key}{number}", [part]) for number, part in enumerate(inside)]
+            self.elements += [_parts(f"{self.place} {key}{number}", [part]) for number, part in enumerate(inside)]
             parts.append(_parts(key, inside))
         where = select.args.get("where")
         conditions: list[Condition] = [*conjuncts(None if where is None else where.this)]
@@ -193,7 +201,8 @@ class Former:
         parts = [self._leaf(item) for item in region.items]
         parts += [self.condition(condition) for condition in (*region.conditions, *conditions)]
         parts += [self._outer(outer) for outer in region.outers]
-        self.elements += parts
+        # Arms of a UNION and CTEs have an order: what stands in different ones is not alike.
+        self.elements += [_parts(self.place, [part]) for part in parts] if self.place else parts
         return _parts("from", parts, ordered=False)
 
     def _outer(self, outer: Outer) -> Form:

@@ -105,6 +105,8 @@ class Query:
             literals ask the same.
         tree: The syntax tree; not to be changed.
         reading: Whose every name is, and where it stands in the text: what rewriting works on.
+        canonical: For each alias that hints can name, "t1", "t2", … in an order that belongs to the fingerprint: relations
+            that correspond have one name in every query with this fingerprint. Numbers count all relations of the query.
     """
 
     sql: str
@@ -114,6 +116,7 @@ class Query:
     literals: tuple[str, ...]
     tree: Expr = field(compare=False, repr=False)
     reading: Reading = field(compare=False, repr=False)
+    canonical: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __reduce__(self) -> tuple[object, ...]:
         # The syntax tree's nodes are known by identity, which a copy in another process would not keep.

@@ -95,8 +95,14 @@ def describe(reading: Reading, dialect: str) -> Query:
     """Return what was read as the records that everything else works on."""
     counts = Counter(item.alias for scope in reading.scopes for item in scope.items)
     blocks = tuple(_block(scope, counts, reading) for scope in reading.scopes)
-    digest, literals = fingerprint(reading)
-    return Query(reading.sql, dialect, blocks, digest, literals, reading.root, reading)
+    found = fingerprint(reading)
+    canonical = {
+        item.alias: f"t{found.places[item.vertex] + 1}"
+        for scope, block in zip(reading.scopes, blocks, strict=True)
+        for item, relation in zip(scope.items, block.relations, strict=True)
+        if relation.hintable
+    }
+    return Query(reading.sql, dialect, blocks, found.digest, found.literals, reading.root, reading, canonical)
 
 
 def _block(scope: Scope, counts: Counter[str], reading: Reading) -> Block:

@@ -18,10 +18,10 @@ import duckdb
 from trellis.contracts.database import NO_HINTS, DatabaseBackend, Execution, HintedStatement
 from trellis.errors import DatabaseError, QuerySyntaxError, QueryTimeoutError
 from trellis.sql.catalog import Catalog
-from trellis.sql.compare import join_tree
 from trellis.sql.digest import RowDigest
 from trellis.sql.fit import check_hints
 from trellis.sql.hints import Join, JoinHint, Leading, PlanHints, ScanHint, tree_aliases
+from trellis.sql.join_trees import join_tree
 from trellis.sql.orders import illegal
 from trellis.sql.plan import Plan
 from trellis.sql.query import Query

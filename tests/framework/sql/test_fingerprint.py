@@ -35,10 +35,14 @@ class Shape:
         return any(other.renamed(order) == own for order in permutations(range(size)))
 
 
-def write(shape, rng, literals=None):
+def drawn_names(shape, rng):
+    return [f"{rng.choice('pqr')}{number}" for number in rng.sample(range(100), len(shape.tables))]
+
+
+def write(shape, rng, literals=None, names=None):
     """Write a query of this shape with random names, order, sides, join syntax and layout."""
     size = len(shape.tables)
-    names = [f"{rng.choice('pqr')}{number}" for number in rng.sample(range(100), size)]
+    names = names or drawn_names(shape, rng)
     space = lambda: rng.choice([" ", "\n", "  ", " /* so */ "])  # noqa: E731
 
     def equation(edge):
@@ -127,6 +131,44 @@ def test_literals_come_in_an_order_that_belongs_to_the_fingerprint(shape, seed):
     assert of(first) == of(second), (first, second)
 
 
+@settings(max_examples=100, deadline=None)
+@given(shapes(), st.integers(0, 10**6))
+def test_relations_that_correspond_have_one_canonical_name(shape, seed):
+    rng = random.Random(seed)
+    literals = [rng.randrange(4) for _ in shape.filters]
+    canonical = []
+    for _ in range(2):
+        names = drawn_names(shape, rng)
+        query = parse_query(write(shape, rng, literals, names))
+        places = [int(query.canonical[name][1:]) - 1 for name in names]
+        assert sorted(places) == list(range(len(names)))
+        written = replace(shape, filters=()).renamed(places)
+        filters = zip(shape.filters, literals, strict=True)
+        canonical.append(
+            (written, sorted(((places[i], column, sign), literal) for (i, column, sign), literal in filters))
+        )
+    assert canonical[0] == canonical[1]
+
+
+def test_canonical_names_number_the_relations_of_all_blocks_and_name_what_hints_can():
+    texts = (
+        "SELECT 1 FROM a, b WHERE a.x = b.x AND EXISTS (SELECT 1 FROM c JOIN d ON c.y = d.y WHERE c.x = a.x)",
+        "SELECT 1 FROM b q, a p WHERE EXISTS (SELECT 1 FROM d s, c r WHERE r.x = p.x AND s.y = r.y) AND q.x = p.x",
+    )
+    one, other = (parse_query(text).canonical for text in texts)
+    assert sorted(one.values()) == ["t1", "t2", "t3", "t4"]
+    assert [one[alias] for alias in "abcd"] == [other[alias] for alias in "pqrs"]
+    twice = parse_query("SELECT 1 FROM a, b WHERE a.x IN (SELECT a.x FROM a)")
+    assert set(twice.canonical) == {"b"}
+    assert twice.canonical["b"] in ("t1", "t2", "t3")
+
+
+def test_interchangeable_relations_are_told_apart_by_their_literals():
+    one = parse_query("SELECT 1 FROM a p, a q WHERE p.x = q.x AND p.y = 3 AND q.y = 7").canonical
+    other = parse_query("SELECT 1 FROM a q, a p WHERE p.y = 7 AND q.y = 3 AND p.x = q.x").canonical
+    assert (one["p"], one["q"]) == (other["q"], other["p"])
+
+
 @settings(max_examples=120, deadline=None)
 @given(st.data(), shapes(max_size=4), st.integers(0, 10**6))
 def test_another_join_graph_has_another_fingerprint(data, shape, seed):
@@ -181,7 +223,7 @@ def test_colours_alone_do_not_tell_a_hexagon_from_two_triangles():
 
 
 def test_eight_interchangeable_relations_take_a_handful_of_comparisons(monkeypatch):
-    monkeypatch.setattr("trellis.sql.fingerprint.MAX_LEAVES", 3)
+    monkeypatch.setattr("trellis.sql.fingerprint.MAX_READS", 10_000)
     filters = tuple((i, "y", "=") for i in range(8))
     rng = random.Random(4)
     shape = replace(CLIQUE, filters=filters)
@@ -252,3 +294,15 @@ def test_lists_of_literals_are_one_literal_each():
     assert two[0].fingerprint == two[1].fingerprint
     assert two[0].literals == ("1", "(1, 2)", "(3)")
     assert two[1].literals == ("1", "(1)", "(2, 3)")
+
+
+def test_relations_in_different_arms_of_a_union_are_not_tied(monkeypatch):
+    monkeypatch.setattr("trellis.sql.fingerprint.MAX_READS", 2_000)
+    names = [f"n{number}" for number in range(40)]
+    arms = [
+        " UNION ALL ".join(
+            f"SELECT {a}.x FROM t {a}, t {b} WHERE {a}.x = {b}.y" for a, b in zip(order[::2], order[1::2], strict=True)
+        )
+        for order in (names, names[::-1])
+    ]
+    assert of(arms[0]) == of(arms[1])
