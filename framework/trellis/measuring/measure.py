@@ -46,7 +46,7 @@ class VariantResult:
 
     Attributes:
         judgement: "faster" and "slower" than the default by a margin, or "undecided"; "same plan": it is the default's, so it
-            was not run; "timed out": slower than `factor` times the best median; "wrong result": another digest than the default's,
+            was not run; "timed out": slower than `factor` times the best median; "wrong result": another digest than its,
             which is a fault in a backend; "unverified": the default timed out, so there is no result to compare with;
             "failed": the database refused it. The default's own is "undecided".
         latencies_ms: One per round, in order; of the time-out where it timed out.

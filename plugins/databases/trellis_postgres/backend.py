@@ -14,6 +14,7 @@ import psycopg
 from trellis.contracts.database import NO_HINTS, DatabaseBackend, Execution, HintedStatement, RecordedQuery
 from trellis.errors import CapabilityError, DatabaseError, QuerySyntaxError, QueryTimeoutError
 from trellis.sql.catalog import Catalog
+from trellis.sql.digest import RowDigest
 from trellis.sql.fit import check_hints
 from trellis.sql.hints import PlanHints
 from trellis.sql.plan import Plan
@@ -24,7 +25,6 @@ from trellis_postgres.catalog import Schema, read_schema
 from trellis_postgres.config import PostgresConfig
 from trellis_postgres.dialects.base import HintDialect
 from trellis_postgres.dialects.pg_hint_plan import REPORTING, HintReport, PgHintPlan, read_reports
-from trellis_postgres.digest import RowDigest
 from trellis_postgres.functions import FunctionGuard
 from trellis_postgres.lexer import read_text
 from trellis_postgres.plan import parse_plan
