@@ -37,7 +37,7 @@ class Renaming:
 
     @classmethod
     def canonical(cls, query: Query) -> Renaming:
-        """Return the renaming to `Query.canonical`: t1, t2, …"""
+        """Return the renaming to the names of `Query.canonical`."""
         return cls(query.canonical)
 
     def apply(self, hints: PlanHints) -> PlanHints:
