@@ -34,7 +34,7 @@ class SentenceTransformers(Embedder):
         self.config = config
 
     @cached_property
-    def version(self) -> str:  # type: ignore[override]
+    def version(self) -> str:
         """The model's files, by their content or the hub's commit, and how it is read."""
         c = self.config
         return f"sentence-transformers-1-{_content(Path(c.model)) or self._commit}-{c.pooling}-{self._max_tokens}"

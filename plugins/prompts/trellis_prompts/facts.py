@@ -149,7 +149,7 @@ def references(
     Raises:
         ConnectionLostError: The database went away.
     """
-    found = []
+    found: list[ReferenceFacts] = []
     for one in neighbours:
         if len(found) < k and one.best.speedup > 1 and limited(one.best.hints, methods=methods, scans=scans):
             query, known = _planned(one.query, database)
