@@ -11,6 +11,7 @@
     ├── ProblemSyntaxError          a problem a person typed cannot be read
     ├── TokenizerError              text and vocabulary do not fit
     ├── CapabilityError             a component was asked for something it does not offer
+    ├── PromptTemplateError     a prompt's template cannot be used
     ├── PromptTooLongError      a prompt does not fit its budget
     ├── NotFittedError              a learned reward was used before it had learned anything
     ├── ContractError               a plugin's answer breaks its contract
@@ -210,6 +211,20 @@ class CapabilityError(TrellisError):
         self.component = component
         self.capability = capability
         super().__init__(f"'{component}' has no {capability}: {mend}")
+
+
+class PromptTemplateError(TrellisError):
+    """A prompt's template cannot be used.
+
+    Attributes:
+        path: The template.
+        line: Where, from 1; None where that is not known.
+    """
+
+    def __init__(self, path: Path, *, reason: str, line: int | None = None) -> None:
+        self.path = path
+        self.line = line
+        super().__init__(f"the template {path}{'' if line is None else f', line {line}'}: {reason}")
 
 
 class PromptTooLongError(TrellisError):
