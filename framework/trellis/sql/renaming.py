@@ -37,11 +37,7 @@ class Renaming:
 
     @classmethod
     def canonical(cls, query: Query) -> Renaming:
-<<<<<<< HEAD
-        """Return the renaming to `Query.canonical`: t1, t2, …."""
-=======
         """Return the renaming to the names of `Query.canonical`."""
->>>>>>> prompts
         return cls(query.canonical)
 
     def apply(self, hints: PlanHints) -> PlanHints:
