@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trellis.errors import MissingExtraError
 from trellis.memory.serving import ServingConfig
 from trellis.plugins import registry
 
@@ -101,13 +100,9 @@ def connection_class(database: str = "postgres", *, asynchronous: bool = False) 
         CapabilityError: The database serves nothing.
     """
     component = registry().find(database, "database")
-    try:
-        backend = component.record.load_factory()
-        return backend.connection_class(asynchronous=asynchronous)  # type: ignore[no-any-return]
-    except ModuleNotFoundError as error:
-        if error.name not in component.record.modules or component.record.extra is None:
-            raise
-        raise MissingExtraError(component.id, extra=component.record.extra, module=str(error.name)) from error
+    component.check_extra()
+    found: type[Any] = component.record.load_factory().connection_class(asynchronous=asynchronous)
+    return found
 
 
 def __getattr__(name: str) -> Any:

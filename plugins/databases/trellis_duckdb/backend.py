@@ -111,9 +111,7 @@ class DuckDB(DatabaseBackend):
         untouched: dict[str, str] = {}
         for hint in hints:
             if isinstance(hint, JoinHint):
-                untouched[str(hint)] = (
-                    "DuckDB chooses the method of each join by its condition and takes no hint for it"
-                )
+                untouched[str(hint)] = "DuckDB chooses the method of each join by its condition and takes no hint for it"
             elif isinstance(hint, ScanHint):
                 untouched[str(hint)] = "DuckDB chooses how a table is read by its filters and takes no hint for it"
             elif not isinstance(hint, Leading):
@@ -196,6 +194,8 @@ class DuckDB(DatabaseBackend):
     def _known(self) -> tuple[Schema, Guard]:
         if self._read is None:
             schema = read_schema(self._session, timeout_ms=_PLANNING_MS)
-            guard = Guard(self._session, schema, allow_functions=self.config.allow_functions, timeout_ms=_PLANNING_MS)
+            guard = Guard(
+                self._session, schema, allow_functions=self.config.allow_functions, timeout_ms=_PLANNING_MS
+            )
             self._read = schema, guard
         return self._read

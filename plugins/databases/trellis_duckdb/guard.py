@@ -36,9 +36,7 @@ _CALL = re.compile(r'([A-Za-z_]\w*)"?\s*\(')
 class Guard:
     """Knows the functions and views of one database."""
 
-    def __init__(
-        self, session: Session, schema: Schema, *, allow_functions: tuple[str, ...], timeout_ms: float
-    ) -> None:
+    def __init__(self, session: Session, schema: Schema, *, allow_functions: tuple[str, ...], timeout_ms: float) -> None:
         """Read them.
 
         Args:

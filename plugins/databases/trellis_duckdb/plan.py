@@ -69,17 +69,8 @@ def _node(node: Mapping[str, Any], names: _Names, ctes: Mapping[str, str]) -> Pl
     inputs = [_node(child, names, ctes) for child in node.get("children", ())]
     if name == "CTE":
         definition, main = inputs
-        return replace(
-            main,
-            node="CTE",
-            join=None,
-            scan=None,
-            join_type=None,
-            alias=None,
-            relation=None,
-            children=(main,),
-            subplans=(definition,),
-        )
+        return replace(main, node="CTE", join=None, scan=None, join_type=None, alias=None, relation=None,
+                       children=(main,), subplans=(definition,))
     scan = _SCANS.get(str(info.get("Type")))
     function = str(info["Function"]) if "Function" in info else None
     if name == "TABLE_SCAN":
@@ -204,9 +195,7 @@ def _leaves(plan: Plan, tree: JoinTree, names: _Names) -> list[_Leaf] | None:
         node = node.children[0]
     if node.join is None:
         return None
-    left, right = (
-        _leaves(child, side, names) for child, side in zip(node.children, (tree.left, tree.right), strict=True)
-    )
+    left, right = (_leaves(child, side, names) for child, side in zip(node.children, (tree.left, tree.right), strict=True))
     if left is not None and right is not None:
         return left + right
     # A semi-join of a subquery may stand between two joins of the tree.

@@ -40,7 +40,7 @@ else:
 _ELSEWHERE: Any = object()
 
 
-class ServedCursor(_Base):
+class ServingCursor(_Base):
     """What is put in front of a cursor class."""
 
     _given: Any = _ELSEWHERE
@@ -206,7 +206,7 @@ def _served(factory: Any) -> Any:
     if not isinstance(factory, type) or not issubclass(factory, Cursor | AsyncCursor):
         return factory
     return (
-        factory if issubclass(factory, ServedCursor) else type(f"Served{factory.__name__}", (ServedCursor, factory), {})
+        factory if issubclass(factory, ServingCursor) else type(f"Served{factory.__name__}", (ServingCursor, factory), {})
     )
 
 
