@@ -17,7 +17,7 @@ from trellis.memory.journal import DecisionEntry, Journal, MeasurementEntry
 JOIN = "SELECT a.x, count(*) AS n, sum(b.id) AS total FROM a, b WHERE a.id = b.a AND a.x < 5 GROUP BY a.x"
 PARAMETERS = JOIN.replace("5", "%s")
 HINTS = "HashJoin(a b) Leading((b a))"
-SPILLING = "Set(enable_hashjoin off) Set(enable_nestloop off)"
+SPILLING = "".join(f"Set(enable_{way} off) " for way in ("hashjoin", "nestloop", "indexscan", "indexonlyscan", "bitmapscan"))
 SLOW = "SELECT count(*) FROM b x, b y WHERE x.id <> y.id AND x.id < 1500 AND y.id < 1500"
 SETTINGS = "SELECT name, setting FROM pg_settings WHERE source = 'session' AND name <> 'client_encoding' ORDER BY 1"
 QUICK = {"default_share": 0, "poll_s": 0.05}

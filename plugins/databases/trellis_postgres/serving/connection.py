@@ -206,7 +206,9 @@ def _served(factory: Any) -> Any:
     if not isinstance(factory, type) or not issubclass(factory, Cursor | AsyncCursor):
         return factory
     return (
-        factory if issubclass(factory, ServingCursor) else type(f"Served{factory.__name__}", (ServingCursor, factory), {})
+        factory
+        if issubclass(factory, ServingCursor)
+        else type(f"Served{factory.__name__}", (ServingCursor, factory), {})
     )
 
 

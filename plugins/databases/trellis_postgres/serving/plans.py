@@ -98,7 +98,14 @@ class Serving:
         self.path = path
         self.config = config
         self.libraries: tuple[str, ...] = ()
-        self._dsn = dsn
+        self._look = PostgresConfig.model_validate(
+            {
+                "dsn": dsn,
+                "dialect": config.dialect,
+                "allow_privileged": True,
+                "application_name": "trellis: serving",
+            }
+        )
         self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
         self._ready, self._wake = threading.Event(), threading.Event()
         self._failure: Exception | None = None
@@ -338,11 +345,8 @@ class Serving:
                 self._journal.close()
 
     def _look_at_schema(self) -> None:
-        dialect = self.config.dialect if self._dialect is None else self._dialect.name
-        config = PostgresConfig(
-            dsn=self._dsn, dialect=dialect, allow_privileged=True, application_name="trellis: serving"
-        )
-        backend = Postgres(config)
+        found = {} if self._dialect is None else {"dialect": self._dialect.name}
+        backend = Postgres(self._look.model_copy(update=found))
         try:
             self._dialect, self.libraries = backend.hint_dialect, backend.libraries
             self._database = backend.identity
