@@ -21,7 +21,7 @@ FLOORS = (
     {"contracts", "hooks", "nn"},
     {"trellis", "fitting", "measuring", "memory", "procedural"},
     {"plugins", "search"},
-    {"spec"},
+    {"connecting", "spec"},
     {"run"},
     {"builtin", "report", "scaffold", "testing"},
     {"cli"},
