@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 import typer
 
 from trellis.cli.output import JsonFlag, echo_json, echo_table
-from trellis.cli.sql import Dialect, Dsn, Embedded, _database, _text, app
+from trellis.cli.sql import Dialect, Dsn, Embedded, _database, _text
+from trellis.cli.sql import app as app
 from trellis.errors import MemoryFileError, SQLError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def status(memory: Annotated[Path, typer.Argument(help="The journal's file.")], 
     ]
     served = [row for row in rows if row["decision"] == "serve"]
     if json:
-        echo_json({"counts": counts, "serving": len(served), "queries": rows})  # type: ignore[dict-item]
+        echo_json({"counts": counts, "serving": len(served), "queries": rows})
         return
     typer.echo(
         f"{counts['query']} queries, {counts['measurement']} measurements, {counts['execution']} executions; "
@@ -325,12 +326,11 @@ $trellis$;
 def _normalised(sql: str) -> str:
     """Return a query as pg_hint_plan before 1.7 writes it: `?` for each constant, all else as it is."""
     from sqlglot import tokenize
-    from sqlglot.tokens import TokenType
 
     parts: list[str] = []
     at = 0
     for token in tokenize(sql, read="postgres"):
-        if token.token_type in (TokenType.NUMBER, TokenType.STRING):
+        if token.token_type.name in ("NUMBER", "STRING"):
             parts += [sql[at : token.start], "?"]
             at = token.end + 1
     return "".join([*parts, sql[at:]]) + ";"
