@@ -20,7 +20,7 @@ FLOORS = (
     {"component", "records", "sidecar", "sql"},
     {"contracts", "hooks", "nn"},
     {"trellis", "fitting", "measuring", "memory", "procedural"},
-    {"plugins", "search"},
+    {"exploring", "plugins", "search"},
     {"connecting", "spec"},
     {"run"},
     {"builtin", "report", "scaffold", "testing"},
