@@ -112,6 +112,7 @@ class Explorer:
         self.rank = rank
         self.spent = Spent()
         self._defaults: dict[str, tuple[float, str | None]] = {}
+        self._shapes: dict[tuple[str, PlanHints], Shape] = {}
         note_catalog(memory.journal, database.catalog())
 
     @property
@@ -172,7 +173,7 @@ class Explorer:
         situation = self.situation(problem, query)
         proposals = self.proposer.propose(situation, c.proposals, seed=seed)
         ranked = proposals if self.rank is None else self.rank(situation, proposals)
-        visit.tries = self._new_plans(situation, ranked)
+        visit.tries = self._new_plans(key, situation, ranked)
         with self.database.alone():
             self._climb(visit)
             verified = self._verify(visit, seed=seed)
@@ -238,13 +239,16 @@ class Explorer:
         ]
         return default_ms / found[-1].speedup if found else default_ms
 
-    def _new_plans(self, situation: Situation, proposals: Sequence[Proposal]) -> list[_Try]:
+    def _new_plans(self, key: str, situation: Situation, proposals: Sequence[Proposal]) -> list[_Try]:
         """Return the first `tried` proposals whose plans are neither the default's nor one that has run before."""
         known: set[Shape] = {situation.plan.shape()}
         for tried in situation.tried:
-            plan = situation.plan_of(tried.hints)
-            if plan is not None:
-                known.add(plan.shape())
+            if (key, tried.hints) not in self._shapes:
+                plan = situation.plan_of(tried.hints)
+                if plan is not None:
+                    self._shapes[key, tried.hints] = plan.shape()
+            if (key, tried.hints) in self._shapes:
+                known.add(self._shapes[key, tried.hints])
         found: list[_Try] = []
         for proposal in proposals:
             if len(found) == self.config.tried:
@@ -252,6 +256,7 @@ class Explorer:
             plan = situation.plan_of(proposal.hints)
             if plan is not None and plan.shape() not in known:
                 known.add(plan.shape())
+                self._shapes[key, proposal.hints] = plan.shape()
                 found.append(_Try(proposal, plan))
         return found
 

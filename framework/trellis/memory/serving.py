@@ -256,7 +256,8 @@ class Ledger:
 
 
 def _nothing_worth(measurements: Sequence[MeasurementEntry], config: ServingConfig) -> str:
-    best = max(measurements, key=lambda m: m.speedup)
+    # What never ended has a bound in a speed-up's place.
+    best = max(measurements, key=lambda m: (m.pairs > 0, m.speedup))
     return f"none of {len(measurements)} measurements is worth serving; the best, {speedup_text(best)}: {worth(best, config)}"
 
 
