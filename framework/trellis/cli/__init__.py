@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from trellis import __version__
-from trellis.cli import plugins, run, spec, sql, sql_memory
+from trellis.cli import plugins, run, spec, sql_memory
 from trellis.errors import SpecError, TrellisError
 
 COMMANDS: tuple[Callable[..., None], ...] = (

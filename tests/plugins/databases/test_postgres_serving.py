@@ -17,7 +17,9 @@ from trellis.memory.journal import DecisionEntry, Journal, MeasurementEntry
 JOIN = "SELECT a.x, count(*) AS n, sum(b.id) AS total FROM a, b WHERE a.id = b.a AND a.x < 5 GROUP BY a.x"
 PARAMETERS = JOIN.replace("5", "%s")
 HINTS = "HashJoin(a b) Leading((b a))"
-SPILLING = "".join(f"Set(enable_{way} off) " for way in ("hashjoin", "nestloop", "indexscan", "indexonlyscan", "bitmapscan"))
+SPILLING = "".join(
+    f"Set(enable_{way} off) " for way in ("hashjoin", "nestloop", "indexscan", "indexonlyscan", "bitmapscan")
+)
 SLOW = "SELECT count(*) FROM b x, b y WHERE x.id <> y.id AND x.id < 1500 AND y.id < 1500"
 SETTINGS = "SELECT name, setting FROM pg_settings WHERE source = 'session' AND name <> 'client_encoding' ORDER BY 1"
 QUICK = {"default_share": 0, "poll_s": 0.05}
@@ -523,17 +525,20 @@ def test_asyncio(serve, dsn, path, plain):
 def test_a_pool(serve, dsn, path, plain):
     psycopg_pool = pytest.importorskip("psycopg_pool")
     serve(JOIN)
-    with psycopg_pool.ConnectionPool(
-        dsn,
-        connection_class=trellis.sql.Connection,
-        kwargs={"memory": path, "serving": QUICK},
-        min_size=2,
-        max_size=2,
-    ) as pool:
-        with pool.connection() as one, pool.connection() as two:
-            assert one.serving is two.serving
-            assert rows(one, JOIN) == rows(two, JOIN) == rows(plain, JOIN)
-            assert count(one) == 2
+    with (
+        psycopg_pool.ConnectionPool(
+            dsn,
+            connection_class=trellis.sql.Connection,
+            kwargs={"memory": path, "serving": QUICK},
+            min_size=2,
+            max_size=2,
+        ) as pool,
+        pool.connection() as one,
+        pool.connection() as two,
+    ):
+        assert one.serving is two.serving
+        assert rows(one, JOIN) == rows(two, JOIN) == rows(plain, JOIN)
+        assert count(one) == 2
 
 
 def test_an_async_pool(serve, dsn, path):
@@ -541,16 +546,18 @@ def test_an_async_pool(serve, dsn, path):
     serve(JOIN)
 
     async def main():
-        async with psycopg_pool.AsyncConnectionPool(
-            dsn,
-            connection_class=trellis.sql.AsyncConnection,
-            kwargs={"memory": path, "serving": QUICK},
-            min_size=1,
-            open=False,
-        ) as pool:
-            async with pool.connection() as connection:
-                await connection.execute(JOIN)
-                return count(connection)
+        async with (
+            psycopg_pool.AsyncConnectionPool(
+                dsn,
+                connection_class=trellis.sql.AsyncConnection,
+                kwargs={"memory": path, "serving": QUICK},
+                min_size=1,
+                open=False,
+            ) as pool,
+            pool.connection() as connection,
+        ):
+            await connection.execute(JOIN)
+            return count(connection)
 
     assert asyncio.run(main()) == 1
 
