@@ -607,3 +607,14 @@ def test_a_server_that_is_not_there_is_psycopgs_error(path):
 def test_a_wrong_rule_is_named(dsn, path):
     with pytest.raises(ValueError, match="windows"):
         trellis.sql.connect(dsn, memory=path, serving={"windows": 3})
+
+
+@pytest.mark.parametrize(
+    ("shown", "ms"),
+    [("0", float("inf")), ("5ms", 5), ("90s", 90_000), ("1500ms", 1500), ("2min", 120_000), ("3h", 10_800_000)],
+)
+def test_the_servers_way_of_writing_a_time_out_is_read(shown, ms, plain):
+    from trellis_postgres.serving.guard import own_timeout_ms
+
+    plain.execute(f"SET statement_timeout = '{shown}'")
+    assert own_timeout_ms(plain.execute("SHOW statement_timeout").fetchone()[0].encode()) == ms

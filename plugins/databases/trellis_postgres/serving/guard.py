@@ -1,7 +1,7 @@
 """The hinted try: everything it sets is taken back, and where it fails the untouched query is run.
 
-    in a transaction       SAVEPOINT; set_config(…, local); the hinted statement; ROLLBACK TO SAVEPOINT; RELEASE
-    outside of one         BEGIN;     set_config(…, local); the hinted statement; COMMIT
+    in a transaction       SAVEPOINT; SET LOCAL …; the hinted statement; ROLLBACK TO SAVEPOINT; RELEASE
+    outside of one         BEGIN;     SET LOCAL …; the hinted statement; COMMIT
 
 A SELECT that was checked to only read leaves nothing behind, so that rolling back to the savepoint loses nothing and gives every
 setting its value back, the user's own SET LOCAL included (RELEASE alone would keep ours). The result is already with the client.
@@ -12,6 +12,7 @@ cancels is not run again: the server says the same of a time-out and a cancellat
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -30,23 +31,22 @@ if TYPE_CHECKING:
 _SAVEPOINT = b'"trellis serving"'
 _ATTEMPTS = 5
 _FAILED = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE)
-_OWN_MS = (
-    "(pg_catalog.date_part('epoch', pg_catalog.current_setting('statement_timeout')::pg_catalog.interval)"
-    " OPERATOR(pg_catalog.*) 1000::pg_catalog.float8)"
-)
+_UNIT_MS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DURATION = re.compile(r"(\d+)(ms|s|min|h|d)?")
 
 
-def settings_call(settings: Mapping[str, str], timeout_ms: float) -> bytes:
-    """Return the statement that sets planner settings and the time-out until the transaction's end, and says the time-out."""
-    limit = f"{max(1, round(timeout_ms))}::pg_catalog.float8"
-    calls = [f"pg_catalog.set_config({_literal(name)}, {_literal(value)}, true)" for name, value in settings.items()]
-    # set_config is called before the select list of the outer query is: OFFSET 0 keeps the two apart.
-    query = (
-        f"SELECT pg_catalog.set_config('statement_timeout', ms::pg_catalog.text, true), ms{''.join(', ' + c for c in calls)} "
-        f"FROM (SELECT (CASE WHEN own OPERATOR(pg_catalog.>) 0::pg_catalog.float8 AND own OPERATOR(pg_catalog.<) {limit} "
-        f"THEN own ELSE {limit} END)::pg_catalog.int4 AS ms FROM (SELECT {_OWN_MS} AS own OFFSET 0) o OFFSET 0) t"
-    )
-    return query.encode()
+def settings_text(settings: Mapping[str, str], timeout_ms: float) -> bytes:
+    """Return the statements that say the user's time-out and set the plan's, and its settings, until the transaction's end."""
+    values = {**settings, "statement_timeout": str(max(1, round(timeout_ms)))}
+    sets = [f"SET LOCAL {name} = {_literal(value)}" for name, value in values.items()]
+    return "; ".join(["SHOW statement_timeout", *sets]).encode()
+
+
+def own_timeout_ms(shown: bytes) -> float:
+    """Return what SHOW says of a time-out in milliseconds; infinite where there is none."""
+    match = _DURATION.fullmatch(shown.decode())
+    assert match is not None, shown
+    return int(match[1]) * _UNIT_MS[match[2] or "ms"] or float("inf")
 
 
 def guarded(
@@ -87,7 +87,12 @@ def guarded(
     answers = yield from execute(pgconn)
     failed = _failure(answers)
     if failed is None:
-        timeout_ms = float(answers[-1].get_value(0, 1))
+        own_ms = own_timeout_ms(next(each.get_value(0, 0) for each in answers if each.nfields))
+        timeout_ms = min(found.plan.timeout_ms, own_ms)
+        if own_ms < found.plan.timeout_ms:
+            pgconn.send_query(b"SET LOCAL statement_timeout = %d" % own_ms)
+            failed = _failure((yield from execute(pgconn)))
+    if failed is None:
         cursor._execute_send(_hinted(cursor, asked, found.sql), force_extended=True, binary=binary)
         started = time.perf_counter()
         results = yield from execute(pgconn)

@@ -34,7 +34,7 @@ from trellis.sql.safety import check_safe
 from trellis_postgres.backend import Postgres
 from trellis_postgres.config import PostgresConfig
 from trellis_postgres.dialects.base import HintDialect
-from trellis_postgres.serving.guard import settings_call
+from trellis_postgres.serving.guard import settings_text
 from trellis_postgres.serving.recognition import Readings, Value, is_select, literals, read, template
 
 _log = logging.getLogger("trellis.serving")
@@ -51,7 +51,7 @@ class Statement:
     Attributes:
         plan: Why.
         sql: One statement with the user's own parameters.
-        settings: The statement that sets what goes with it.
+        settings: The statements that set what goes with it.
     """
 
     plan: ServedPlan
@@ -304,7 +304,7 @@ class Serving:
         sql = readings.restored(hinted.sql)
         if sql is None:
             return None
-        return Statement(plan, sql.encode(), settings_call(hinted.settings, plan.timeout_ms))
+        return Statement(plan, sql.encode(), settings_text(hinted.settings, plan.timeout_ms))
 
     def _run(self) -> None:
         try:
