@@ -25,13 +25,16 @@ WITH ta AS MATERIALIZED (SELECT i AS x, i % 7 AS y FROM generate_series(1, 60) A
 """
 """CTEs that a planner neither merges nor looks into, so that plans show them by name."""
 
-INNER = TABLES + "SELECT a.x, b.y, c.x AS z FROM ta AS a, tb AS b, tc AS c WHERE a.x = b.x AND b.y = c.x ORDER BY 1, 2, 3"
+INNER = (
+    TABLES + "SELECT a.x, b.y, c.x AS z FROM ta AS a, tb AS b, tc AS c WHERE a.x = b.x AND b.y = c.x ORDER BY 1, 2, 3"
+)
 CHAIN = (
     TABLES + "SELECT d.x, count(*) AS n FROM ta AS a JOIN tb AS b ON a.y = b.x JOIN tc AS c ON b.y = c.y JOIN td AS d "
     "ON c.x = d.x GROUP BY d.x ORDER BY 1, 2"
 )
 OUTER = (
-    TABLES + "SELECT a.x, b.x AS z, c.y, d.y AS w FROM ta AS a JOIN tc AS c ON a.y = c.y LEFT JOIN tb AS b ON b.x = a.x + 30 "
+    TABLES
+    + "SELECT a.x, b.x AS z, c.y, d.y AS w FROM ta AS a JOIN tc AS c ON a.y = c.y LEFT JOIN tb AS b ON b.x = a.x + 30 "
     "JOIN td AS d ON d.x = c.x ORDER BY 1, 2, 3, 4"
 )
 QUERIES = (INNER, CHAIN, OUTER)
@@ -314,7 +317,9 @@ def errors_leave_the_database_usable(subject: Subject) -> None:
     Raise `DatabaseError`, and roll back what is left of the transaction.
     """
     with _open(subject) as database:
-        query = database.parse("SELECT CAST(CAST(i AS varchar) || 'x' AS integer) AS x FROM generate_series(1, 9) AS s(i)")
+        query = database.parse(
+            "SELECT CAST(CAST(i AS varchar) || 'x' AS integer) AS x FROM generate_series(1, 9) AS s(i)"
+        )
         for _ in range(2):
             try:
                 database.execute(query, timeout_ms=AMPLE_MS)
@@ -334,7 +339,10 @@ def catalogs_are_told_apart_by_version(subject: Subject) -> None:
         database.refresh()
         again = database.catalog()
         expect(first.version, "the version is empty")
-        expect(first.version == again.version, f"nothing has changed, and the version has: {first.version}, {again.version}")
+        expect(
+            first.version == again.version,
+            f"nothing has changed, and the version has: {first.version}, {again.version}",
+        )
 
 
 def alone_keeps_others_waiting(subject: Subject) -> None:
