@@ -6,7 +6,6 @@ the first one knew, and whoever serves from the journal (`trellis.sql.connect`) 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,9 +22,10 @@ from trellis.contracts import (
     Task,
 )
 from trellis.errors import RunError
-from trellis.exploring.explorer import Explored, Explorer
+from trellis.exploring.explorer import Explorer
+from trellis.exploring.workload import Iteration, explore_workload
 from trellis.memory.journal import Journal
-from trellis.memory.memory import Memory, read_entry
+from trellis.memory.memory import Memory
 from trellis.run.stages.config import EvolveConfig
 from trellis.types import Problem
 
@@ -66,52 +66,35 @@ class Evolve(Stage):
         journal = Journal(path)
         try:
             memory = Memory(journal, database=self.database.identity, store=self.store, embedder=self.embedder)
-            explorer = Explorer(self.database, memory=memory, proposer=self.proposer, config=c.explore, rank=None)
-            if c.explore.share is not None:
-                # A share is of the whole workload's time, which must be known before the first query is explored.
-                for problem in problems:
-                    explorer.measure_default(problem)
-            while self._done < c.iterations and self._quiet < c.patience:
-                number = self._done
-                explored: list[Explored] = []
-                stopped = ""
-                for place, problem in enumerate(problems):
-                    stopped = explorer.exhausted()
-                    if stopped:
-                        break
-                    explored.append(explorer.explore(problem, seed=_seed(c.explore.seed or 0, number, place)))
-                    context.progress(place + 1, len(problems))
-                learned = self._learn(memory, seed=_seed(c.explore.seed or 0, number, len(problems)))
-                self._done += 1
-                changed = sum(one.decision is not None and one.decision.action != "keep default" for one in explored)
-                self._quiet = 0 if changed else self._quiet + 1
-                findings = list(_findings(explored, problems))
-                if stopped:
+            explorer = Explorer(self.database, memory=memory, proposer=self.proposer, config=c.explore)
+            for iteration in explore_workload(
+                explorer,
+                problems,
+                iterations=c.iterations,
+                patience=c.patience,
+                done=self._done,
+                quiet=self._quiet,
+                on_query=lambda place, _: context.progress(place + 1, len(problems)),
+            ):
+                self._done, self._quiet = iteration.number, iteration.quiet
+                ends = bool(iteration.stopped) or self._quiet >= c.patience
+                if iteration.stopped:
+                    # Nothing is left to spend, and a run that is resumed would find the same.
                     self._done = c.iterations
-                    findings.append(Finding("budget-spent", f"exploring ended after {stopped}"))
-                elif self._quiet >= c.patience:
-                    findings.append(
-                        Finding(
-                            "converged", f"no decision has changed in {self._quiet} iterations: the stage ends here"
-                        )
-                    )
-                metrics = _metrics(explorer, explored) | {f"learn/{name}": value for name, value in learned.items()}
-                ended = self._quiet >= c.patience
                 yield StageStep(
-                    self._done,
-                    self._done if ended else c.iterations,
-                    metrics,
+                    iteration.number,
+                    iteration.number if ends else c.iterations,
+                    {
+                        **iteration.metrics(),
+                        "executions": float(explorer.spent.executions),
+                        "exploring_s": explorer.spent.seconds,
+                        **{f"learn/{name}": value for name, value in iteration.learned.items()},
+                    },
                     checkpoint=True,
-                    findings=tuple(findings),
+                    findings=tuple(_findings(iteration, problems, c)),
                 )
         finally:
             journal.close()
-
-    def _learn(self, memory: Memory, *, seed: int) -> dict[str, float]:
-        tried = memory.all_tried()
-        entries = {entry.key: entry for entry in memory.journal.queries() if entry.key in tried}
-        queries = {key: read_entry(entry) for key, entry in entries.items()}
-        return dict(self.proposer.learn({key: tried[key] for key in queries}, queries, seed=seed))
 
     def state(self) -> State:
         """Return the iterations made; all else is in the journal."""
@@ -123,37 +106,13 @@ class Evolve(Stage):
         self._quiet = int(state.values["quiet"])  # type: ignore[arg-type]
 
 
-def _seed(seed: int, iteration: int, place: int) -> int:
-    return ((seed * 1_000_003 + iteration) * 1_000_003 + place) % 2**31
-
-
-def _metrics(explorer: Explorer, explored: Sequence[Explored]) -> dict[str, float]:
-    """Return what an iteration came to, over the queries that it visited."""
-    usable = [one for one in explored if not one.skipped]
-    default_ms = sum(one.default_ms for one in usable)
-    best_ms = sum(one.best_ms for one in usable)
-    ratios = [one.default_ms / one.best_ms for one in usable]
-    metrics = {
-        "queries": float(len(usable)),
-        "skipped": float(len(explored) - len(usable)),
-        "served": float(sum(one.best_ms < one.default_ms for one in usable)),
-        "default_s": default_ms / 1000,
-        "served_s": best_ms / 1000,
-        "proposed": float(sum(one.proposed for one in usable)),
-        "tried": float(sum(one.tried for one in usable)),
-        "verified": float(sum(one.verified for one in usable)),
-        "executions": float(explorer.spent.executions),
-        "exploring_s": explorer.spent.seconds,
-    }
-    if ratios:
-        metrics["speedup"] = math.exp(sum(map(math.log, ratios)) / len(ratios))
-        metrics["total_speedup"] = default_ms / best_ms
-    return metrics
-
-
-def _findings(explored: Sequence[Explored], problems: Sequence[Problem]) -> Iterator[Finding]:
-    skipped = [(one, problem) for one, problem in zip(explored, problems, strict=False) if one.skipped]
+def _findings(iteration: Iteration, problems: Sequence[Problem], config: EvolveConfig) -> Iterator[Finding]:
+    skipped = [(one, p) for one, p in zip(iteration.explored, problems, strict=False) if one.skipped]
     if skipped:
         one, problem = skipped[0]
         others = f", and {len(skipped) - 1} more" if len(skipped) > 1 else ""
         yield Finding("queries-left-alone", f"{problem.id}{others}: {one.skipped}")
+    if iteration.stopped:
+        yield Finding("budget-spent", f"exploring ended after {iteration.stopped}")
+    elif iteration.quiet >= config.patience:
+        yield Finding("converged", f"no decision has changed in {iteration.quiet} iterations: the stage ends here")
