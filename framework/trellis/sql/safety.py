@@ -76,9 +76,8 @@ def check_safe(tree: Expr, *, dialect: str, allow_functions: Collection[str] = (
                 _statement(node), reason="it changes data or state", mend="Only SELECT may stand anywhere in a query."
             )
         if isinstance(node, exp.Lock):
-            # Not in the dialect's own words: some have none for it.
             raise UnsafeQueryError(
-                node.sql(),
+                "FOR UPDATE" if node.args.get("update") else "FOR SHARE",
                 reason="it locks rows, which is a write",
                 mend="Leave the locking clause out.",
             )

@@ -2,7 +2,8 @@
 
 A join order is asked for by writing FROM as an explicit tree of joins and switching DuckDB's own join optimizer off for that
 statement: without `join_order` it makes the joins as they are written, without `build_side_probe_side` the right input is the one
-a hash table is built of. The other optimizers stay on. Methods and scans cannot be asked for.
+a hash table is built of. The other optimizers stay on, and blocks without a hint keep the order that DuckDB chose for them.
+Methods and scans cannot be asked for.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections import OrderedDict
 from collections.abc import Iterator
+from pathlib import Path
 
 import duckdb
 
@@ -18,7 +20,9 @@ from trellis.errors import DatabaseError, QuerySyntaxError, QueryTimeoutError
 from trellis.sql.catalog import Catalog
 from trellis.sql.digest import RowDigest
 from trellis.sql.fit import check_hints
-from trellis.sql.hints import JoinHint, Leading, PlanHints, ScanHint, tree_aliases
+from trellis.sql.hints import Join, JoinHint, Leading, PlanHints, ScanHint, tree_aliases
+from trellis.sql.join_trees import join_tree
+from trellis.sql.orders import illegal
 from trellis.sql.plan import Plan
 from trellis.sql.query import Query
 from trellis.sql.reader import parse_query
@@ -67,6 +71,15 @@ class DuckDB(DatabaseBackend):
         """
         return self._session.connection
 
+    @property
+    def identity(self) -> str:
+        """The file's full path; a database in memory is known to nobody else."""
+        return (
+            f"duckdb {Path(self.config.path).resolve()}"
+            if self.config.path
+            else f"duckdb in memory, {id(self._session)}"
+        )
+
     def catalog(self) -> Catalog:
         """Return the tables and views of the database; temporary ones are not seen."""
         return self._known()[0].catalog
@@ -108,27 +121,27 @@ class DuckDB(DatabaseBackend):
         if not hints:
             return HintedStatement(query.sql)
         check_hints(hints, query, self.catalog())
+        sql = query.sql
         untouched: dict[str, str] = {}
         for hint in hints:
             if isinstance(hint, JoinHint):
-                untouched[str(hint)] = "DuckDB chooses the method of each join by its condition and takes no hint for it"
+                untouched[str(hint)] = (
+                    "DuckDB chooses the method of each join by its condition and takes no hint for it"
+                )
             elif isinstance(hint, ScanHint):
                 untouched[str(hint)] = "DuckDB chooses how a table is read by its filters and takes no hint for it"
             elif not isinstance(hint, Leading):
                 untouched[str(hint)] = "DuckDB has no such setting"
-        sql, unchanged = rewrite(query, hints)
-        untouched |= unchanged
+        if hints.leading:
+            kept = self._kept(query, hints, untouched)
+            sql, unchanged = rewrite(query, PlanHints(leading=(*hints.leading, *kept)))
+            for name, reason in unchanged.items():
+                untouched.setdefault(
+                    next((path for leading, path in kept.items() if str(leading) == name), name), reason
+                )
         if sql == query.sql:
             return HintedStatement(sql, {}, untouched)
         self._known()[1].check(sql)
-        hinted = {frozenset(tree_aliases(leading.tree)) for leading in hints.leading}
-        for block in query.blocks:
-            if len(block.relations) > 1 and frozenset(block.aliases) not in hinted:
-                untouched.setdefault(
-                    block.path,
-                    f"{block.path} has no Leading hint, and with one elsewhere in the query DuckDB joins it in the order it is "
-                    "written; give it one as well",
-                )
         return HintedStatement(sql, _AS_WRITTEN, untouched)
 
     def explain(self, query: Query, hints: PlanHints = NO_HINTS, *, timeout_ms: float | None = None) -> Plan:
@@ -180,6 +193,31 @@ class DuckDB(DatabaseBackend):
         self.refresh()
         self._session.close()
 
+    def _kept(self, query: Query, hints: PlanHints, untouched: dict[str, str]) -> dict[Leading, str]:
+        """Return DuckDB's own order, and the path, of each block without a hint, and note in `untouched` where it is not known.
+
+        The join optimizer is off for the whole statement, so that these blocks would be joined as they are written.
+        """
+        hinted = {frozenset(tree_aliases(leading.tree)) for leading in hints.leading}
+        others = [b for b in query.blocks if len(b.relations) > 1 and frozenset(b.aliases) not in hinted]
+        plan = self.explain(query) if others else None
+        kept: dict[Leading, str] = {}
+        for block in others:
+            assert plan is not None
+            try:
+                tree = join_tree(plan, block.aliases, query)
+            except ValueError:
+                tree = None
+            named = all(relation.hintable for relation in block.relations)
+            if named and isinstance(tree, Join) and not illegal(block, tree):
+                kept[Leading(tree)] = block.path
+            else:
+                untouched[block.path] = (
+                    f"{block.path} has no Leading hint and DuckDB's own order of it is not known, so with one elsewhere in the "
+                    "query it is joined as it is written; give it one as well"
+                )
+        return kept
+
     def _explain(self, statement: HintedStatement, timeout_ms: float | None) -> str:
         options = "FORMAT JSON" if timeout_ms is None else "ANALYZE, FORMAT JSON"
         answer = self._session.run(
@@ -194,8 +232,6 @@ class DuckDB(DatabaseBackend):
     def _known(self) -> tuple[Schema, Guard]:
         if self._read is None:
             schema = read_schema(self._session, timeout_ms=_PLANNING_MS)
-            guard = Guard(
-                self._session, schema, allow_functions=self.config.allow_functions, timeout_ms=_PLANNING_MS
-            )
+            guard = Guard(self._session, schema, allow_functions=self.config.allow_functions, timeout_ms=_PLANNING_MS)
             self._read = schema, guard
         return self._read

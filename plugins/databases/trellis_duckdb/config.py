@@ -25,4 +25,4 @@ class DuckDBConfig(Config):
     """The most memory, e.g. "4GB" or "512MiB"; left out, DuckDB takes up to 80% of the machine's."""
 
     allow_functions: tuple[str, ...] = ()
-    """Volatile, dangerous or table-valued functions that queries may call all the same, as "name" or "schema.name"."""
+    """Volatile, dangerous or table-valued functions that queries may call all the same, by name."""

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from trellis.errors import DatabaseError, QuerySyntaxError, UnsafeQueryError
-from trellis.sql.safety import dangerous, is_allowed, is_dangerous
+from trellis.sql.safety import dangerous, is_dangerous
 from trellis_duckdb.catalog import Schema
 from trellis_duckdb.session import Session
 
@@ -36,13 +36,15 @@ _CALL = re.compile(r'([A-Za-z_]\w*)"?\s*\(')
 class Guard:
     """Knows the functions and views of one database."""
 
-    def __init__(self, session: Session, schema: Schema, *, allow_functions: tuple[str, ...], timeout_ms: float) -> None:
+    def __init__(
+        self, session: Session, schema: Schema, *, allow_functions: tuple[str, ...], timeout_ms: float
+    ) -> None:
         """Read them.
 
         Args:
             session: Where to read.
             schema: Whose views there are.
-            allow_functions: Functions to let through, as "name" or "schema.name".
+            allow_functions: Functions to let through, by name.
             timeout_ms: How long reading may take.
         """
         self._session = session
@@ -123,8 +125,8 @@ class Guard:
         return tree["statements"][0]
 
     def _check_table_function(self, function: Mapping[str, Any]) -> None:
-        schema, name = _named(function)
-        if is_allowed(schema, name, allow_functions=self._allowed):
+        name = str(function["function_name"]).lower()
+        if name in self._allowed:
             return
         if name in self._table_macros:
             raise _through(f"the macro {name}", self._table_macros[name])
@@ -132,8 +134,8 @@ class Guard:
             raise dangerous(name)
 
     def _check_function(self, function: Mapping[str, Any]) -> None:
-        schema, name = _named(function)
-        if is_allowed(schema, name, allow_functions=self._allowed):
+        name = str(function["function_name"]).lower()
+        if name in self._allowed:
             return
         if name in self._macros:
             raise _through(f"the macro {name}", self._macros[name])
@@ -170,10 +172,6 @@ def _walk(tree: Any) -> Iterator[dict[str, Any]]:
             waiting += node.values()
         elif isinstance(node, list):
             waiting += node
-
-
-def _named(function: Mapping[str, Any]) -> tuple[str | None, str]:
-    return (function.get("schema") or None), str(function["function_name"]).lower()
 
 
 def _reaching(texts: Mapping[str, str], refused: frozenset[str]) -> dict[str, str]:

@@ -16,12 +16,13 @@ estimates where its join optimizer is off: they are 0 under a `Leading` hint.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trellis.sql.hints import Join, JoinMethod, JoinTree, Leading, ScanMethod, tree_aliases
+from trellis.sql.hints import Join, JoinMethod, JoinTree, Leading, ScanMethod
 from trellis.sql.plan import Plan
 from trellis.sql.query import Query, Relation
 from trellis_duckdb.catalog import Schema
@@ -37,6 +38,7 @@ _JOINS = {
 }
 _SCANS = {"Sequential Scan": ScanMethod.SEQ, "Index Scan": ScanMethod.INDEX}
 _JOIN_TYPES = {"outer": "full", "full_outer": "full", "mark": "left", "single": "left"}
+_IDENTIFIER = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')
 _OUTSIDE = frozenset({"RESULT_COLLECTOR", "EXPLAIN_ANALYZE"})
 _FILTERING = frozenset({"semi", "anti", "left"})
 
@@ -69,8 +71,17 @@ def _node(node: Mapping[str, Any], names: _Names, ctes: Mapping[str, str]) -> Pl
     inputs = [_node(child, names, ctes) for child in node.get("children", ())]
     if name == "CTE":
         definition, main = inputs
-        return replace(main, node="CTE", join=None, scan=None, join_type=None, alias=None, relation=None,
-                       children=(main,), subplans=(definition,))
+        return replace(
+            main,
+            node="CTE",
+            join=None,
+            scan=None,
+            join_type=None,
+            alias=None,
+            relation=None,
+            children=(main,),
+            subplans=(definition,),
+        )
     scan = _SCANS.get(str(info.get("Type")))
     function = str(info["Function"]) if "Function" in info else None
     if name == "TABLE_SCAN":
@@ -113,9 +124,9 @@ class _Names:
 
     def __init__(self, query: Query, schema: Schema) -> None:
         self._schema = schema
-        self._prefix = f"{schema.database}."
+        self._database = schema.database
         self.relations = {relation.alias: relation for relation in query.relations if relation.hintable}
-        words = " ".join(self._view_texts(query)).lower()
+        in_views = " ".join(self._view_texts(query)).lower()
         stands = Counter(self._key(relation) for relation in query.relations)
         self._alias = {
             self._key(relation): relation.alias
@@ -123,12 +134,13 @@ class _Names:
             if relation.kind in ("table", "cte", "function")
             and relation.hintable
             and stands[self._key(relation)] == 1
-            and str(relation.name).rpartition(".")[2].lower() not in words
+            and not _mentions(in_views, str(relation.name).rpartition(".")[2])
         }
 
     def of_table(self, written: str) -> str:
         """Return "schema.name" for what a plan writes as "database.schema.name"."""
-        return written.removeprefix(self._prefix)
+        parts = [quoted.replace('""', '"') or plain for quoted, plain in _IDENTIFIER.findall(written)]
+        return ".".join(parts[1:] if parts[:1] == [self._database] and len(parts) > 2 else parts)
 
     def alias(self, relation: str | None, is_table: bool) -> str | None:
         """Return the alias of a table ("schema.name"), function or CTE, where it is certain."""
@@ -167,7 +179,11 @@ class _Names:
                 seen.add(view)
                 text = self._schema.views[view]
                 yield text
-                waiting += [other for other in self._schema.views if other.rpartition(".")[2] in text.lower()]
+                waiting += [other for other in self._schema.views if _mentions(text, other.rpartition(".")[2])]
+
+
+def _mentions(text: str, name: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text, re.IGNORECASE) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +211,9 @@ def _leaves(plan: Plan, tree: JoinTree, names: _Names) -> list[_Leaf] | None:
         node = node.children[0]
     if node.join is None:
         return None
-    left, right = (_leaves(child, side, names) for child, side in zip(node.children, (tree.left, tree.right), strict=True))
+    left, right = (
+        _leaves(child, side, names) for child, side in zip(node.children, (tree.left, tree.right), strict=True)
+    )
     if left is not None and right is not None:
         return left + right
     # A semi-join of a subquery may stand between two joins of the tree.

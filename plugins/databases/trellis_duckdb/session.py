@@ -142,7 +142,8 @@ def _open(config: DuckDBConfig) -> duckdb.DuckDBPyConnection:
     read_only = config.path is not None and config.read_only
     if config.path is not None and read_only and not Path(config.path).is_file():
         raise DatabaseError(
-            f"cannot open {config.path}: there is no such file. Check `path`, or set `read_only: false` to make an empty database."
+            f"cannot open {config.path}: there is no such file. Check `path`, or set `read_only: false` to make an empty "
+            "database."
         )
     try:
         return duckdb.connect(config.path or ":memory:", read_only=read_only, config=settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import psycopg
 from trellis.contracts.database import NO_HINTS, DatabaseBackend, Execution, HintedStatement, RecordedQuery
 from trellis.errors import CapabilityError, DatabaseError, QuerySyntaxError, QueryTimeoutError
 from trellis.sql.catalog import Catalog
+from trellis.sql.digest import RowDigest
 from trellis.sql.fit import check_hints
 from trellis.sql.hints import PlanHints
 from trellis.sql.plan import Plan
@@ -23,7 +25,6 @@ from trellis_postgres.catalog import Schema, read_schema
 from trellis_postgres.config import PostgresConfig
 from trellis_postgres.dialects.base import HintDialect
 from trellis_postgres.dialects.pg_hint_plan import REPORTING, HintReport, PgHintPlan, read_reports
-from trellis_postgres.digest import RowDigest
 from trellis_postgres.functions import FunctionGuard
 from trellis_postgres.lexer import read_text
 from trellis_postgres.plan import parse_plan
@@ -73,6 +74,7 @@ class Postgres(DatabaseBackend):
         self._parsed: OrderedDict[str, Query] = OrderedDict()
         self._alone: psycopg.Connection | None = None
         self._num_alone = 0
+        self._alone_here = threading.RLock()
         self._identity: str | None = None
 
     @property
@@ -223,17 +225,18 @@ class Postgres(DatabaseBackend):
 
         Databases of one server are told apart, though they share its processor.
         """
-        if self._num_alone == 0:
-            self._alone = psycopg.connect(self._address(), autocommit=True, application_name="trellis: timing")
-            self._alone.execute("SELECT pg_catalog.pg_advisory_lock(%s)", (_TIMING,))
-        self._num_alone += 1
-        try:
-            yield
-        finally:
-            self._num_alone -= 1
-            if self._num_alone == 0 and self._alone is not None:
-                self._alone.close()
-                self._alone = None
+        with self._alone_here:
+            if self._num_alone == 0:
+                self._alone = psycopg.connect(self._address(), autocommit=True, application_name="trellis: timing")
+                self._alone.execute("SELECT pg_catalog.pg_advisory_lock(%s)", (_TIMING,))
+            self._num_alone += 1
+            try:
+                yield
+            finally:
+                self._num_alone -= 1
+                if self._num_alone == 0 and self._alone is not None:
+                    self._alone.close()
+                    self._alone = None
 
     def admin_dsn(self) -> str:
         """Return the embedded server's administrator; a DSN's is not known here."""

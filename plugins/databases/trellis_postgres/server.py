@@ -122,6 +122,10 @@ class EmbeddedServer:
             known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (self.database,)).fetchone()
             if known is None:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(self.database)))
+            if self._given is None:
+                # What is thrown away at the end need not survive a power cut, and stops in a moment without it.
+                connection.execute("ALTER SYSTEM SET fsync = off")
+                connection.execute("SELECT pg_reload_conf()")
         with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
             # Once only: what somebody has taken from the role since then is not given back.
             if connection.execute(_IS_SET_UP, (ROLE,)).fetchone() is not None:

@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 import psycopg
 
 from trellis.errors import ConnectionLostError, DatabaseError, QueryTimeoutError
+from trellis.sql.digest import RowDigest
 from trellis_postgres.config import PostgresConfig
-from trellis_postgres.digest import RowDigest
 from trellis_postgres.wire import CANCELLED, Answer, Wire
 
 _HOUSEKEEPING_MS = 30_000.0

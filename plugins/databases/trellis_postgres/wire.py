@@ -17,7 +17,7 @@ import psycopg
 from psycopg import pq
 
 from trellis.errors import ConnectionLostError, DatabaseError
-from trellis_postgres.digest import RowDigest
+from trellis.sql.digest import RowDigest
 
 CANCELLED = "57014"
 _LOST = frozenset({"57P01", "57P02", "57P03"})

@@ -58,8 +58,8 @@ class FilesConfig(MeasuredConfig):
     """Where the queries are."""
 
     paths: Annotated[tuple[str, ...], Field(min_length=1)]
-    """SQL files, and folders of them. A query's split comes from its fingerprint: seven in ten train, one validation, two
-    test."""
+    """Required: SQL files, and folders of them, yours. A query's split comes from its fingerprint: seven in ten train, one
+    validation, two test."""
 
 
 class ShopConfig(GeneratorConfig, MeasuredConfig):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import faulty_databases
 import faulty_executors
 import faulty_optimizers
 import faulty_policies
@@ -17,6 +18,7 @@ from trellis.testing import check_component, checks
 from trellis.testing.checks import ALL
 from trellis.testing.material import Counts, Successor, Table
 from trellis.testing.material.tiny import Tiny
+from trellis_duckdb.backend import DuckDB
 
 FAULTY = (
     faulty_records,
@@ -25,6 +27,7 @@ FAULTY = (
     faulty_rewards,
     faulty_optimizers,
     faulty_searches,
+    faulty_databases,
     faulty_executors,
 )
 
@@ -37,6 +40,7 @@ RIGHT = {
     "head": register(faulty_rewards.Head, "reward", capabilities=LEARNED, needs=faulty_rewards.POLICY),
     "supervised": register(faulty_optimizers.Supervised, "optimizer", capabilities=faulty_optimizers.PROCESS),
     "pairs": register(faulty_searches.Pairs, "search", capabilities=faulty_searches.SAMPLING),
+    "duckdb": register(DuckDB, "database", capabilities=faulty_databases.SIDES),
     "inline": register(faulty_executors.Inline, "executor"),
     "threads": register(faulty_executors.Threads, "executor", capabilities=faulty_executors.TIMEOUT),
 }

@@ -169,10 +169,10 @@ def test_plans_have_no_parallel_workers_unless_asked_for(postgres):
 
 
 def test_the_raw_plan_is_what_viewers_read(postgres):
-    (document,) = json.loads(postgres.raw_explain(postgres.parse(JOINED), timeout_ms=MINUTE))
+    (document,) = json.loads(postgres.explain_json(postgres.parse(JOINED), timeout_ms=MINUTE))
     assert {"Plan", "Planning Time", "Execution Time", "Settings"} <= document.keys()
     assert "Shared Hit Blocks" in document["Plan"]
-    (document,) = json.loads(postgres.raw_explain(postgres.parse(JOINED)))
+    (document,) = json.loads(postgres.explain_json(postgres.parse(JOINED)))
     assert "Execution Time" not in document
 
 

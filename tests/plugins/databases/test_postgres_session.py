@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from trellis.errors import ConnectionLostError, DatabaseError, QueryTimeoutError
+from trellis.sql.digest import RowDigest
 from trellis_postgres.config import PostgresConfig
-from trellis_postgres.digest import RowDigest
 from trellis_postgres.server import EmbeddedServer
 from trellis_postgres.session import Session
 

@@ -10,11 +10,11 @@ from pydantic import ValidationError
 
 from trellis.errors import HintError, QuerySyntaxError, UnsafeQueryError
 from trellis.sql import parse_hints
+from trellis.sql.digest import RowDigest
 from trellis.sql.reader import parse_query
 from trellis_postgres.config import PostgresConfig
 from trellis_postgres.dialects.pg_hint_plan import HintReport, PgHintPlan, read_reports
 from trellis_postgres.dialects.pg_plan_advice import PgPlanAdvice
-from trellis_postgres.digest import RowDigest
 from trellis_postgres.lexer import Call, read_text
 from trellis_postgres.plan import parse_plan
 

@@ -133,8 +133,9 @@ def no_hints_send_the_query_itself(subject: Subject) -> None:
     """
     with _open(subject) as database:
         for sql in QUERIES:
-            statement = database.hinted(database.parse(sql))
-            expect(statement.sql == sql, f"without hints it sends {statement.sql!r} for {sql!r}")
+            query = database.parse(sql)
+            statement = database.hinted(query)
+            expect(statement.sql == query.sql, f"without hints it sends {statement.sql!r} for {query.sql!r}")
             said = dict(statement.settings), dict(statement.untouched)
             expect(said == ({}, {}), f"without hints it sets or reports {said}")
 
