@@ -51,7 +51,9 @@ def vectors_are_the_same_in_every_process(subject: Subject) -> None:
     if any(not need.optional for need in subject.component.record.needs.values()):
         raise CheckSkipped("the kit cannot hand its collaborators to another process")
     config = subject.make_config()
-    needs: dict[str, object] = {name: {} if need.many else None for name, need in subject.component.record.needs.items()}
+    needs: dict[str, object] = {
+        name: {} if need.many else None for name, need in subject.component.record.needs.items()
+    }
     here = described(subject.make(needs))
     program = (
         "import json, sys\n"
