@@ -77,7 +77,7 @@ def memory(database, tmp_path):
 
 
 NESTED = "Set(enable_hashjoin off) Set(enable_mergejoin off)"
-HASHED = "Set(enable_nestloop off) Set(enable_mergejoin off)"
+HASHED = "Set(enable_hashjoin on) Set(enable_nestloop off) Set(enable_mergejoin off)"
 PROBLEM = Problem("slow", SLOW)
 
 

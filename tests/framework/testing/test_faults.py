@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import faulty_databases
+import faulty_embedders
 import faulty_executors
 import faulty_optimizers
 import faulty_policies
+import faulty_prompts
 import faulty_records
 import faulty_rewards
 import faulty_searches
@@ -41,6 +43,8 @@ RIGHT = {
     "supervised": register(faulty_optimizers.Supervised, "optimizer", capabilities=faulty_optimizers.PROCESS),
     "pairs": register(faulty_searches.Pairs, "search", capabilities=faulty_searches.SAMPLING),
     "duckdb": register(DuckDB, "database", capabilities=faulty_databases.SIDES),
+    "letters": register(faulty_embedders.Letters, "embedder"),
+    "polite": register(faulty_prompts.Polite, "prompt"),
     "inline": register(faulty_executors.Inline, "executor"),
     "threads": register(faulty_executors.Threads, "executor", capabilities=faulty_executors.TIMEOUT),
 }

@@ -4,7 +4,18 @@ The first line of a check's docstring is its reason, the rest is shown where it 
 """
 
 from trellis.testing.check import Check
-from trellis.testing.checks import database, executor, optimizer, policy, reward, search, task, universal
+from trellis.testing.checks import (
+    database,
+    embedder,
+    executor,
+    optimizer,
+    policy,
+    prompt,
+    reward,
+    search,
+    task,
+    universal,
+)
 
 ALL: tuple[Check, ...] = (
     *universal.CHECKS,
@@ -13,6 +24,8 @@ ALL: tuple[Check, ...] = (
     *reward.CHECKS,
     *optimizer.CHECKS,
     *search.CHECKS,
+    *embedder.CHECKS,
+    *prompt.CHECKS,
     *database.CHECKS,
     *executor.CHECKS,
 )
