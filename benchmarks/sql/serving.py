@@ -133,7 +133,7 @@ def main() -> None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     for part in ("look_up_ms", "statement_ms"):
-        for name, row in report[part].items():  # type: ignore[union-attr]
+        for name, row in report[part].items():
             shown = row.get("added", row)
             print(f"{part:13} {name:55} {shown['median']:.4f} ({shown['q25']:.4f} to {shown['q75']:.4f})")
 

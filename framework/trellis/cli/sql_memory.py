@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
@@ -52,7 +52,7 @@ def status(memory: Annotated[Path, typer.Argument(help="The journal's file.")], 
     ]
     served = [row for row in rows if row["decision"] == "serve"]
     if json:
-        echo_json({"counts": counts, "serving": len(served), "queries": rows})  # type: ignore[dict-item]
+        echo_json({"counts": counts, "serving": len(served), "queries": rows})
         return
     typer.echo(
         f"{counts['query']} queries, {counts['measurement']} measurements, {counts['execution']} executions; "
@@ -325,12 +325,11 @@ $trellis$;
 def _normalised(sql: str) -> str:
     """Return a query as pg_hint_plan before 1.7 writes it: `?` for each constant, all else as it is."""
     from sqlglot import tokenize
-    from sqlglot.tokens import TokenType
 
     parts: list[str] = []
     at = 0
     for token in tokenize(sql, read="postgres"):
-        if token.token_type in (TokenType.NUMBER, TokenType.STRING):
+        if token.token_type.name in ("NUMBER", "STRING"):
             parts += [sql[at : token.start], "?"]
             at = token.end + 1
     return "".join([*parts, sql[at:]]) + ";"
@@ -345,4 +344,4 @@ def _literal(text: str) -> str:
     return f"E'{escaped.replace(chr(92), chr(92) * 2)}'" if "\\" in text else f"'{escaped}'"
 
 
-__all__: Sequence[str] = ("export", "forget", "status", "verify", "why")
+__all__ = ["app"]

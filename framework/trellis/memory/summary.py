@@ -43,10 +43,12 @@ class QueryStatus:
 def status(journal: Journal) -> list[QueryStatus]:
     """Return what is known of each query on each database where something was measured, decided or served."""
     by_pair: dict[tuple[str, str], tuple[list[MeasurementEntry], list[ExecutionEntry], list[DecisionEntry]]] = {}
-    for number, entries in enumerate((journal.measurements(), journal.executions(), journal.decisions())):
-        for entry in entries:
-            found = by_pair.setdefault((entry.database, entry.key), ([], [], []))
-            found[number].append(entry)  # type: ignore[arg-type]
+    for m in journal.measurements():
+        by_pair.setdefault((m.database, m.key), ([], [], []))[0].append(m)
+    for e in journal.executions():
+        by_pair.setdefault((e.database, e.key), ([], [], []))[1].append(e)
+    for d in journal.decisions():
+        by_pair.setdefault((d.database, d.key), ([], [], []))[2].append(d)
     queries = {query.key: query for query in journal.queries()}
     return [
         _query_status(queries[key], database, *found) for (database, key), found in by_pair.items() if key in queries
