@@ -135,8 +135,7 @@ class Memory:
         assert self.embedder is not None
         vectors = self.embedder.embed([query for _, query in queries])
         return [
-            Record(key, vector, {"embedder": self._version})
-            for (key, _), vector in zip(queries, vectors, strict=True)
+            Record(key, vector, {"embedder": self._version}) for (key, _), vector in zip(queries, vectors, strict=True)
         ]
 
 

@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 __all__ = [
     "ComponentSuite",
     "DatabaseSuite",
+    "EmbedderSuite",
     "ExecutorSuite",
     "PolicyOptimizerSuite",
     "PolicySuite",
     "RewardModelSuite",
     "SearchSuite",
+    "StoreSuite",
     "TaskSuite",
 ]
 
@@ -120,3 +122,15 @@ class ExecutorSuite(ComponentSuite):
     """The checks of an executor."""
 
     kind = "executor"
+
+
+class StoreSuite(ComponentSuite):
+    """The checks of a store; it must be empty, and is cleared."""
+
+    kind = "store"
+
+
+class EmbedderSuite(ComponentSuite):
+    """The checks of an embedder."""
+
+    kind = "embedder"

@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import faulty_databases
+import faulty_embedders
 import faulty_executors
 import faulty_optimizers
 import faulty_policies
 import faulty_records
 import faulty_rewards
 import faulty_searches
+import faulty_stores
 import faulty_tasks
 import pytest
 from faults import CASES, LEARNED, LEGAL, ORACLE, PARSE, TRAINABLE, register
@@ -29,6 +31,8 @@ FAULTY = (
     faulty_searches,
     faulty_databases,
     faulty_executors,
+    faulty_stores,
+    faulty_embedders,
 )
 
 RIGHT = {
@@ -43,6 +47,8 @@ RIGHT = {
     "duckdb": register(DuckDB, "database", capabilities=faulty_databases.SIDES),
     "inline": register(faulty_executors.Inline, "executor"),
     "threads": register(faulty_executors.Threads, "executor", capabilities=faulty_executors.TIMEOUT),
+    "shelf": register(faulty_stores.Shelf, "store", capabilities=faulty_stores.EXACT | faulty_stores.PERSISTENT),
+    "words": register(faulty_embedders.Words, "embedder"),
 }
 
 
@@ -99,4 +105,4 @@ def test_ids_are_unique():
 
 
 def test_kinds_without_checks_of_their_own_get_the_universal_ones():
-    assert checks("store") == tuple(check for check in ALL if check.kind is None)
+    assert checks("stage") == tuple(check for check in ALL if check.kind is None)

@@ -4,7 +4,18 @@ The first line of a check's docstring is its reason, the rest is shown where it 
 """
 
 from trellis.testing.check import Check
-from trellis.testing.checks import database, executor, optimizer, policy, reward, search, task, universal
+from trellis.testing.checks import (
+    database,
+    embedder,
+    executor,
+    optimizer,
+    policy,
+    reward,
+    search,
+    store,
+    task,
+    universal,
+)
 
 ALL: tuple[Check, ...] = (
     *universal.CHECKS,
@@ -15,6 +26,8 @@ ALL: tuple[Check, ...] = (
     *search.CHECKS,
     *database.CHECKS,
     *executor.CHECKS,
+    *store.CHECKS,
+    *embedder.CHECKS,
 )
 
 __all__ = ["ALL"]
