@@ -101,21 +101,19 @@ class SQLiteStore(RetrievalStore):
         """Return the `k` most similar records whose data equal `where`, most similar first."""
         if k < 1:
             return []
-        found: list[Match] = []
+        found: list[tuple[int, float]] = []
         with self._transaction("DEFERRED") as db:
             dimension = self._follow(db)
             check_vector(vector, dimension, whose="the query")
-            if dimension is None:
-                return []
             for portion in self._matrix.nearest(vector, k if where is None else max(64, 4 * k)):
-                records = self._records(db, [number for number, _ in portion])
-                for number, cosine in portion:
-                    record = records[number]
-                    if where is None or fits(record.data, where):
-                        found.append(Match(record, cosine))
-                        if len(found) == k:
-                            return found
-        return found
+                found += portion if where is None else self._fitting(db, portion, where)
+                if len(found) >= k:
+                    break
+            records = {
+                number: _record(*row)
+                for number, *row in self._rows(db, "id, vector, data", [number for number, _ in found[:k]])
+            }
+        return [Match(records[number], cosine) for number, cosine in found[:k]]
 
     def get(self, ids: Sequence[str]) -> list[Record | None]:
         """Return the records with these ids, None where there is none."""
@@ -215,16 +213,18 @@ class SQLiteStore(RetrievalStore):
         db.execute("DELETE FROM gone")
         db.execute("UPDATE state SET epoch = epoch + 1")
 
-    def _records(self, db: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, Record]:
-        found = {}
+    def _fitting(
+        self, db: sqlite3.Connection, portion: Sequence[tuple[int, float]], where: Mapping[str, JSON]
+    ) -> list[tuple[int, float]]:
+        rows = self._rows(db, "data", [number for number, _ in portion])
+        fitting = {number for number, data in rows if fits(json.loads(data), where)}
+        return [(number, cosine) for number, cosine in portion if number in fitting]
+
+    def _rows(self, db: sqlite3.Connection, columns: str, numbers: Sequence[int]) -> Iterator[tuple]:  # type: ignore[type-arg]
         for first in range(0, len(numbers), _AT_ONCE):
             some = numbers[first : first + _AT_ONCE]
             marks = ", ".join("?" * len(some))
-            for number, *row in db.execute(
-                f"SELECT number, id, vector, data FROM record WHERE number IN ({marks})", some
-            ):
-                found[number] = _record(*row)
-        return found
+            yield from db.execute(f"SELECT number, {columns} FROM record WHERE number IN ({marks})", some)
 
     @contextmanager
     def _transaction(self, mode: str) -> Iterator[sqlite3.Connection]:
