@@ -55,6 +55,8 @@ def running_server(tmp_path_factory):
     backend = build("postgres", {"directory": directory})
     backend.server.start()
     CONFIGS["postgres/postgres"] = {"directory": directory}
+    CONFIGS["pgvector/pgvector"] = {"dsn": backend.admin_dsn()}
+    CONFIGS["pgvector/pgvector-hnsw"] = {"dsn": backend.admin_dsn(), "table": "with_index"}
     yield
     backend.close()
 
