@@ -1,4 +1,5 @@
 import random
+import time
 
 import psycopg
 import pytest
@@ -66,15 +67,19 @@ def test_the_index_finds_nearly_what_comparing_finds(dsn):
         hits += len(one & other)
     assert hits >= 90
     assert [match.record.id for match in index.query(many()[0].vector, 3, {"i": 1234})] == ["r1234"]
-    with psycopg.connect(dsn) as connection:
-        (scans,) = connection.execute(
-            "SELECT sum(idx_scan) FROM pg_stat_user_indexes WHERE indexrelname = 'index_hnsw'"
-        ).fetchone()
-        (indexes,) = connection.execute("SELECT count(*) FROM pg_indexes WHERE tablename = 'exact'").fetchone()
     exact.close()
     index.close()
-    assert indexes == 1
-    assert scans is not None
+    # Statistics arrive when a connection has ended, a little later.
+    until = time.monotonic() + 20
+    while index_scans(dsn) == 0:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def index_scans(dsn):
+    with psycopg.connect(dsn) as connection:
+        statement = "SELECT coalesce(sum(idx_scan), 0) FROM pg_stat_user_indexes WHERE indexrelname = 'index_hnsw'"
+        return connection.execute(statement).fetchone()[0]
 
 
 def test_a_databases_administrator_is_taken_where_there_is_no_dsn(postgres):
@@ -102,11 +107,8 @@ def test_a_role_that_may_not_install_pgvector_is_told_who_may(postgres_server):
     administrator = postgres_server.dsn("postgres")
     with psycopg.connect(administrator, autocommit=True) as connection:
         connection.execute("CREATE ROLE plain_user LOGIN")
-        connection.execute("CREATE DATABASE bare OWNER plain_user")
-        connection.execute("UPDATE pg_database SET datacl = NULL WHERE datname = 'bare'")
+        connection.execute("CREATE DATABASE bare")
     store = build("pgvector", {"dsn": administrator + " dbname=bare options='-c role=plain_user'"})
-    try:
-        assert store.count() == 0
-    except DatabaseError as error:
-        assert "have an administrator say CREATE EXTENSION vector" in str(error)
+    with pytest.raises(DatabaseError, match="have an administrator say CREATE EXTENSION vector"):
+        store.count()
     store.close()
