@@ -1,7 +1,8 @@
 """How long a memory of 100,000 measurements takes: opening it, what is served, remembering, and a neighbour query per store.
 
-50,000 queries, two measurements and a decision each, under the embedder `sql-features` with 256 numbers; the queries are of
-fifty templates. Stores are filled once, under vectors of the same templates, and asked for eight neighbours.
+The journal holds 10,000 queries of fifty templates, ten measurements and a decision each, and the memory finds eight neighbours
+among them by `sql-features` and the store `sqlite`. The stores alone hold 100,000 vectors of 256 numbers around fifty centres.
+Stores can be named on the command line; without names all are measured.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import numpy as np
 from measure import RESULTS, spread, write
 
 from trellis import build
@@ -27,9 +29,10 @@ from trellis.sql.reader import parse_query
 
 RUNS = 30
 RECORDS = 100_000
-QUERIES = RECORDS // 2
+QUERIES = RECORDS // 10
 TEMPLATES = 50
 K = 8
+DIMENSION = 256
 DATABASE = "benchmark"
 AT_ONCE = 1000
 
@@ -62,7 +65,7 @@ def fill(journal: Journal) -> None:
                     "INSERT INTO query VALUES (?, ?, ?, ?, ?, ?, ?)",
                     (key, q.fingerprint, "[]", q.sql, q.dialect, "", at),
                 )
-                for _ in range(2):
+                for _ in range(10):
                     row = (
                         at,
                         key,
@@ -108,46 +111,55 @@ def journal_alone(path: Path) -> dict[str, object]:
     return {"open": spread(opened), **taken}
 
 
-def with_store(
-    path: Path, store_of: Callable[[], RetrievalStore], vectors: dict[str, tuple[float, ...]], version: str
-) -> object:
-    """Measure a memory of all queries on a store; `vectors` are by key."""
+def with_neighbours(path: Path, vectors: Path) -> dict[str, object]:
+    """Measure a memory of the journal at `path` with a store of its own."""
     embedder: Embedder = build("sql-features")
+
+    def restart() -> Memory:
+        store = build("sqlite", {"path": str(vectors)})
+        return Memory(Journal(path), database=DATABASE, store=store, embedder=embedder)
+
+    def end(memory: Memory) -> None:
+        assert memory.store is not None
+        memory.journal.close()
+        memory.store.close()
+
+    rebuilt = milliseconds(lambda: end(restart()))
+    opened = [milliseconds(lambda: end(restart())) for _ in range(RUNS)]
+    memory = restart()
+    asked = [query(QUERIES + number) for number in range(RUNS)]
+    memory.neighbours(query(QUERIES + RUNS), K)
+    steps = {name: [milliseconds(lambda: memory.neighbours(q, K)) for q in asked] for name in ("cold", "warm")}  # noqa: B023
+    end(memory)
+    return {
+        "store filled": rebuilt,
+        "restart": spread(opened),
+        "neighbours, queries not read before": spread(steps["cold"]),
+        "neighbours, queries read before": spread(steps["warm"]),
+    }
+
+
+def store_alone(store_of: Callable[[], RetrievalStore]) -> dict[str, object]:
+    draw = np.random.default_rng(1)
+    centres_TD = draw.standard_normal((TEMPLATES, DIMENSION))
+    rows_ND = centres_TD[draw.integers(TEMPLATES, size=RECORDS + RUNS)] + 0.3 * draw.standard_normal(
+        (RECORDS + RUNS, DIMENSION)
+    )
     store = store_of()
-    keys = list(vectors)
 
     def add() -> None:
-        for first in range(0, len(keys), AT_ONCE):
-            store.add([Record(key, vectors[key], {"embedder": version}) for key in keys[first : first + AT_ONCE]])
+        for first in range(0, RECORDS, AT_ONCE):
+            rows = rows_ND[first : first + AT_ONCE].tolist()
+            store.add([Record(f"q{first + i}", tuple(row), {"embedder": "v1"}) for i, row in enumerate(rows)])
 
     filled = milliseconds(add)
     store.close()
-
-    def restart() -> tuple[RetrievalStore, Memory]:
-        there, journal = store_of(), Journal(path)
-        return there, Memory(journal, database=DATABASE, store=there, embedder=embedder)
-
-    opened = []
-    for _ in range(5):
-        started = time.perf_counter()
-        store, memory = restart()
-        opened.append(1000 * (time.perf_counter() - started))
-        memory.journal.close()
-        store.close()
-    store, memory = restart()
-    asked = [query(QUERIES + number) for number in range(RUNS)]
-    (first_vector,) = embedder.embed(asked[:1])
-    first = milliseconds(lambda: store.query(first_vector, K))
-    embedded = [embedder.embed([q])[0] for q in asked]
-    alone = [milliseconds(lambda: store.query(vector, K)) for vector in embedded]  # noqa: B023
-    cold = [milliseconds(lambda: memory.neighbours(q, K)) for q in asked]  # noqa: B023
-    warm = [milliseconds(lambda: memory.neighbours(q, K)) for q in asked]  # noqa: B023
-    memory.journal.close()
+    store = store_of()
+    asked = rows_ND[RECORDS:].tolist()
+    first = milliseconds(lambda: store.query(asked[0], K))
+    taken = spread([milliseconds(lambda: store.query(vector, K)) for vector in asked])  # noqa: B023
     store.close()
-    return {
-        "records": len(keys), "fill": filled, "restart": spread(opened), "first query": first, "query": spread(alone),
-        "neighbours, not read before": spread(cold), "neighbours, read before": spread(warm),
-    }  # fmt: skip
+    return {"fill": filled, "first query after opening": first, "query": taken}
 
 
 @contextmanager
@@ -173,14 +185,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "memory.db"
         measured: dict[str, object] = {"unit": "ms", "journal": journal_alone(path)}
-        embedder: Embedder = build("sql-features")
-        vectors: dict[str, tuple[float, ...]] = {}
-        for first in range(0, QUERIES, AT_ONCE):
-            some = [query(number) for number in range(first, first + AT_ONCE)]
-            vectors |= {query_key(q): vector for q, vector in zip(some, embedder.embed(some), strict=True)}
+        measured["memory"] = with_neighbours(path, Path(directory) / "neighbours.db")
         with stores(Path(directory)) as found:
             for name, store_of in found.items():
-                measured[name] = with_store(path, store_of, vectors, embedder.version)
+                measured[name] = store_alone(store_of)
     write("sql/memory", measured)
 
 

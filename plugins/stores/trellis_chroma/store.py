@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import chromadb
 from chromadb.config import Settings
@@ -153,21 +155,21 @@ class Chroma(_Collection):
     def __init__(self, config: ChromaConfig) -> None:
         self.config = config
         self.path = Path(config.path).expanduser()
-        self._lock: IO[str] | None = _locked(self.path)
+        # A store that nobody closes gives its directory back when it is collected.
+        self._unlock = weakref.finalize(self, os.close, _locked(self.path))
         try:
             with self._told():
                 client = chromadb.PersistentClient(str(self.path), settings=Settings(**_QUIET))
             super().__init__(client, config.collection)
         except BaseException:
-            self._lock.close()
+            self._unlock()
             raise
 
     def close(self) -> None:
         """Give the directory back; may be called again."""
-        if self._lock is not None:
+        if self._unlock.alive:
             self._client.close()
-            self._lock.close()
-            self._lock = None
+            self._unlock()
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -215,16 +217,16 @@ class ChromaServer(_Collection):
             raise DatabaseError(f"the Chroma server at {where}: {type(error).__name__}: {error}") from error
 
 
-def _locked(path: Path) -> IO[str]:
+def _locked(path: Path) -> int:
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = (path / "trellis.lock").open("a", encoding="utf-8")
+        lock = os.open(path / "trellis.lock", os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise MemoryFileError(path, reason=str(error)) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        lock.close()
+        os.close(lock)
         reason = "another store has it. Close that one, or use `chroma-server` or `sqlite`, which several processes may share."
         raise MemoryFileError(path, reason=reason) from error
     return lock
