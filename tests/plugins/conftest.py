@@ -1,6 +1,49 @@
-"""A small BERT in a directory, as a hub would give it."""
+"""What several kinds' tests share: a small model in a directory, as a hub would give it, and a Chroma server."""
+
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(scope="session")
+def chroma_port(tmp_path_factory):
+    pytest.importorskip("chromadb")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    directory = tmp_path_factory.mktemp("chroma-server")
+    command = [
+        Path(sys.executable).parent / "chroma",
+        "run",
+        "--path",
+        directory,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    with (directory / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
+        try:
+            until = time.monotonic() + 60
+            while not answers(port):
+                if server.poll() is not None or time.monotonic() > until:
+                    pytest.fail((directory / "log").read_text())
+                time.sleep(0.1)
+            yield port
+        finally:
+            server.terminate()
+
+
+def answers(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 @pytest.fixture(scope="session")

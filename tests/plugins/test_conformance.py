@@ -1,5 +1,6 @@
 """Every component of this distribution passes the conformance kit."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -55,19 +56,31 @@ def running_server(tmp_path_factory):
     backend = build("postgres", {"directory": directory})
     backend.server.start()
     CONFIGS["postgres/postgres"] = {"directory": directory}
+    CONFIGS["pgvector/pgvector"] = {"dsn": backend.admin_dsn()}
+    CONFIGS["pgvector/pgvector-hnsw"] = {"dsn": backend.admin_dsn(), "table": "with_index"}
     yield
     backend.close()
 
 
 @pytest.fixture(scope="module")
 def small_model(tiny_bert):
-    """A model for the embedder whose default is one on a hub."""
+    """A model in a directory: the default one would be fetched from the hub."""
     CONFIGS["embed/sentence-transformers"] = {"model": tiny_bert}
 
 
-@pytest.mark.usefixtures("running_server", "small_model")
+@pytest.fixture(scope="module")
+def chroma(request, tmp_path_factory):
+    """Chroma's directory and server, where it is installed: it is no part of the extra `dev`."""
+    if find_spec("chromadb"):
+        CONFIGS["chroma/chroma"] = {"path": str(tmp_path_factory.mktemp("kit") / "chroma")}
+        CONFIGS["chroma/chroma-server"] = {"host": "127.0.0.1", "port": request.getfixturevalue("chroma_port")}
+
+
+@pytest.mark.usefixtures("running_server", "small_model", "chroma")
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_it_passes_the_kit(component):
+    if component.startswith("chroma/"):
+        pytest.importorskip("chromadb")
     results = check_component(
         component, config=CONFIGS.get(component), expected_failures=EXPECTED_FAILURES.get(component)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -69,3 +70,40 @@ class RetrievalStore(ABC):
     @abstractmethod
     def close(self) -> None:
         """Release everything; may be called again."""
+
+
+def check_vector(vector: Sequence[float], length: int | None, *, whose: str) -> None:
+    """Refuse a vector that a store cannot compare.
+
+    Args:
+        vector: The vector.
+        length: How long the store's vectors are; None while it has none.
+        whose: Whose vector it is, for the message, e.g. "record 'q1'".
+
+    Raises:
+        ValueError: It is empty, has another length, or a number in it is not finite.
+    """
+    if not vector:
+        raise ValueError(f"the vector of {whose} is empty")
+    if length is not None and len(vector) != length:
+        raise ValueError(
+            f"the vector of {whose} has length {len(vector)}, the store's have {length}: use the embedder that filled the "
+            "store, or clear the store first"
+        )
+    if not all(map(math.isfinite, vector)):
+        raise ValueError(f"the vector of {whose} holds a number that is not finite, such as NaN")
+
+
+def fits(data: Mapping[str, JSON], where: Mapping[str, JSON]) -> bool:
+    """Return whether a record's data have every key of `where` with an equal value: 1 equals 1.0, and true equals neither."""
+    return all(key in data and _equal(data[key], value) for key, value in where.items())
+
+
+def _equal(one: JSON, other: JSON) -> bool:
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_equal(value, other[key]) for key, value in one.items())
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return one == other

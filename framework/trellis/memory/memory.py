@@ -1,7 +1,9 @@
 """What is remembered of a database's queries: the journal, and a store of vectors that finds similar ones.
 
-The store holds one record per query, the best that was measured on it, under the embedder's vector. It is brought up to date
-with the journal whenever the memory is opened, and made anew where its embedder has changed or it has lost something.
+The store holds one record per query of which something was measured, under the embedder's vector; what was measured is always
+read from the journal, so that a store can lack a query, and never tells of it what is no longer so. When the memory is opened,
+lacking queries are added, and a store that another embedder's version filled, or that holds what the journal does not, is made
+anew.
 """
 
 from __future__ import annotations
@@ -15,6 +17,10 @@ from trellis.sql.grammar import parse_hints
 from trellis.sql.hints import PlanHints
 from trellis.sql.query import Query
 
+_AT_ONCE = 1000
+_SAMPLE = 64
+"""Records whose embedder is looked at when a memory is opened."""
+
 
 class Memory:
     """A journal with, optionally, a store and an embedder for its queries.
@@ -22,7 +28,7 @@ class Memory:
     Args:
         journal: What was measured.
         database: Which database, as `DatabaseBackend.identity` names it: others' measurements are not seen.
-        store: Finds similar queries; without it nothing is similar.
+        store: Finds similar queries, for this database and journal alone; without it nothing is similar.
         embedder: Makes its vectors; given exactly when the store is.
     """
 
@@ -40,14 +46,8 @@ class Memory:
         self.database = database
         self.store = store
         self.embedder = embedder
-        self._seen = 0
-        if store is not None and embedder is not None:
-            mark = f"{database}/{type(store).__name__}/{embedder.version}"
-            self._note = f"indexed {database}"
-            if journal.note(self._note) != mark or store.count() != len(self._best_by_key()):
-                self.rebuild()
-                journal.note(self._note, mark)
-        self._seen = max((m.id for m in journal.measurements(database=database)), default=0)
+        if store is not None:
+            self._catch_up(store)
 
     def tried(self, query: Query) -> list[Tried]:
         """Return what was measured on a query, in order."""
@@ -61,13 +61,21 @@ class Memory:
         return found
 
     def remember(self, query: Query, measurement: MeasurementEntry) -> int:
-        """Note a measurement, and put it into the store if it is the query's best."""
+        """Note a measurement, of a query that need not be known, and return its number."""
+        if measurement.key != self.journal.add_query(query):
+            raise ValueError(f"the measurement is of the query {measurement.key}, not of {query_key(query)}")
         number = self.journal.add_measurement(measurement)
-        if self.store is not None:
-            best = self._best_by_key(key=measurement.key).get(measurement.key)
-            if best is not None:
-                self.store.add(self._records([(query, best)]))
+        if self.store is not None and self.store.get([measurement.key]) == [None]:
+            self.store.add(self._records([(measurement.key, query)]))
         return number
+
+    def forget(self, queries: Sequence[Query]) -> int:
+        """Delete all that is known of queries, and return how many there were."""
+        keys = [query_key(query) for query in queries]
+        count = self.journal.forget(keys)
+        if self.store is not None:
+            self.store.delete(keys)
+        return count
 
     def neighbours(self, query: Query, k: int) -> list[Neighbour]:
         """Return up to k similar queries with the best measured on each, most similar first, `query` not among them."""
@@ -75,50 +83,59 @@ class Memory:
             return []
         own = query_key(query)
         (vector,) = self.embedder.embed([query])
+        asked = k + 1
+        while True:
+            matches = [match for match in self.store.query(vector, asked) if match.record.id != own]
+            best = self.journal.best(self.database, [match.record.id for match in matches])
+            known = [match for match in matches if match.record.id in best]
+            # Fewer than asked for: there are no more. What the journal has forgotten takes places until the next opening.
+            if len(known) >= k or len(matches) < asked - 1:
+                break
+            asked *= 2
         found = []
-        for match in self.store.query(vector, k + 1):
+        for match in known[:k]:
             entry = self.journal.query(match.record.id)
-            if entry is None or entry.key == own:
-                continue
-            best = Tried(
-                parse_hints(str(match.record.data["hints"])),
-                float(match.record.data["speedup"]),  # type: ignore[arg-type]
-                str(match.record.data["judgement"]),
-            )
-            same = entry.fingerprint == query.fingerprint
-            found.append(Neighbour(read_entry(entry), match.similarity, best, same))
-        return found[:k]
+            if entry is not None:
+                same = entry.fingerprint == query.fingerprint
+                found.append(Neighbour(read_entry(entry), match.similarity, _tried(best[entry.key]), same))
+        return found
 
     def rebuild(self) -> None:
         """Make the store anew from the journal."""
-        if self.store is None:
+        if self.store is not None:
+            self.store.clear()
+            self._add(self.store, self.journal.measured_keys(self.database))
+            self.store.rebuild()
+
+    def _catch_up(self, store: RetrievalStore) -> None:
+        keys = self.journal.measured_keys(self.database)
+        sample = [record for record in store.get(keys[:: len(keys) // _SAMPLE + 1]) if record is not None]
+        if any(record.data.get("embedder") != self._version for record in sample):
+            self.rebuild()
             return
-        best = self._best_by_key()
-        entries = {entry.key: entry for entry in self.journal.queries() if entry.key in best}
-        self.store.clear()
-        pairs = [(read_entry(entries[key]), m) for key, m in best.items()]
-        for first in range(0, len(pairs), 1000):
-            self.store.add(self._records(pairs[first : first + 1000]))
-        self.store.rebuild()
+        if store.count() == len(keys):
+            return
+        for first in range(0, len(keys), _AT_ONCE):
+            some = keys[first : first + _AT_ONCE]
+            self._add(store, [key for key, record in zip(some, store.get(some), strict=True) if record is None])
+        # Another process may have added a query meanwhile; what it added is in the journal.
+        if store.count() > len(self.journal.measured_keys(self.database)):
+            self.rebuild()
 
-    def _best_by_key(self, *, key: str | None = None) -> dict[str, MeasurementEntry]:
-        best: dict[str, MeasurementEntry] = {}
-        for m in self.journal.measurements(key=key, database=self.database):
-            worth = m.speedup if m.judgement == "faster" else min(m.speedup, 1.0)
-            if m.key not in best or worth > best[m.key].speedup:
-                best[m.key] = m
-        return best
+    def _add(self, store: RetrievalStore, keys: Sequence[str]) -> None:
+        for first in range(0, len(keys), _AT_ONCE):
+            entries = [self.journal.query(key) for key in keys[first : first + _AT_ONCE]]
+            store.add(self._records([(entry.key, read_entry(entry)) for entry in entries if entry is not None]))
 
-    def _records(self, pairs: Sequence[tuple[Query, MeasurementEntry]]) -> list[Record]:
+    @property
+    def _version(self) -> str:
+        return "" if self.embedder is None else self.embedder.version
+
+    def _records(self, queries: Sequence[tuple[str, Query]]) -> list[Record]:
         assert self.embedder is not None
-        vectors = self.embedder.embed([query for query, _ in pairs])
+        vectors = self.embedder.embed([query for _, query in queries])
         return [
-            Record(
-                m.key,
-                vector,
-                {"fingerprint": q.fingerprint, "hints": m.hints, "speedup": m.speedup, "judgement": m.judgement},
-            )
-            for (q, m), vector in zip(pairs, vectors, strict=True)
+            Record(key, vector, {"embedder": self._version}) for (key, _), vector in zip(queries, vectors, strict=True)
         ]
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "PromptBuilderSuite",
     "RewardModelSuite",
     "SearchSuite",
+    "StoreSuite",
     "TaskSuite",
 ]
 
@@ -134,3 +135,15 @@ class ExecutorSuite(ComponentSuite):
     """The checks of an executor."""
 
     kind = "executor"
+
+
+class StoreSuite(ComponentSuite):
+    """The checks of a store; it must be empty, and is cleared."""
+
+    kind = "store"
+
+
+class EmbedderSuite(ComponentSuite):
+    """The checks of an embedder."""
+
+    kind = "embedder"

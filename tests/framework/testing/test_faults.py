@@ -11,6 +11,7 @@ import faulty_prompts
 import faulty_records
 import faulty_rewards
 import faulty_searches
+import faulty_stores
 import faulty_tasks
 import pytest
 from faults import CASES, LEARNED, LEGAL, ORACLE, PARSE, TRAINABLE, register
@@ -31,6 +32,8 @@ FAULTY = (
     faulty_searches,
     faulty_databases,
     faulty_executors,
+    faulty_stores,
+    faulty_embedders,
 )
 
 RIGHT = {
@@ -47,6 +50,8 @@ RIGHT = {
     "polite": register(faulty_prompts.Polite, "prompt"),
     "inline": register(faulty_executors.Inline, "executor"),
     "threads": register(faulty_executors.Threads, "executor", capabilities=faulty_executors.TIMEOUT),
+    "shelf": register(faulty_stores.Shelf, "store", capabilities=faulty_stores.EXACT | faulty_stores.PERSISTENT),
+    "words": register(faulty_embedders.Words, "embedder"),
 }
 
 
@@ -103,4 +108,4 @@ def test_ids_are_unique():
 
 
 def test_kinds_without_checks_of_their_own_get_the_universal_ones():
-    assert checks("store") == tuple(check for check in ALL if check.kind is None)
+    assert checks("stage") == tuple(check for check in ALL if check.kind is None)

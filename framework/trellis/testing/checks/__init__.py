@@ -13,6 +13,7 @@ from trellis.testing.checks import (
     prompt,
     reward,
     search,
+    store,
     task,
     universal,
 )
@@ -28,6 +29,7 @@ ALL: tuple[Check, ...] = (
     *prompt.CHECKS,
     *database.CHECKS,
     *executor.CHECKS,
+    *store.CHECKS,
 )
 
 __all__ = ["ALL"]

@@ -132,7 +132,7 @@ def a_timeout_is_kept_or_refused(subject: Subject) -> None:
     expect(False, "it declares no 'timeout', and takes a timeout_s all the same")
 
 
-def close_may_be_called_again(subject: Subject) -> None:
+def an_executor_may_be_closed_twice(subject: Subject) -> None:
     """Whoever owns an executor closes it, and so does the engine when a run ends.
 
     Make `close` do nothing the second time; it may come before any work.
@@ -181,5 +181,5 @@ CHECKS = (
     Check.of("executor", failed_items_are_tried_again),
     Check.of("executor", slow_items_are_stopped, {"timeout"}),
     Check.of("executor", a_timeout_is_kept_or_refused),
-    Check.of("executor", close_may_be_called_again),
+    Check.of("executor", an_executor_may_be_closed_twice),
 )

@@ -104,7 +104,7 @@ class TakesAnyTimeout(Inline):
         return super().map_unordered(fn, items, **settings)
 
 
-@breaks("close-may-be-called-again", "executor")
+@breaks("an-executor-may-be-closed-twice", "executor")
 class ClosesOnce(Inline):
     closed = False
 

@@ -1,0 +1,182 @@
+"""The journal's SQLite file: its tables, how it is opened, and one writer at a time.
+
+`best` and `holding` are kept by triggers in the same transaction as what they follow from, so that no reader need read it all.
+A write is committed before `writing` ends: killing the process loses nothing. A power cut may lose the last writes (SQLite's
+`synchronous = NORMAL`), and never damages the file.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from trellis.errors import MemoryFileError
+
+VERSION = 1
+APPLICATION = 0x54524C4A
+"""Tells a journal from other SQLite files: "TRLJ"."""
+
+_BUSY_S = 30.0
+_SCHEMA = (
+    """CREATE TABLE query (
+    key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, literals TEXT NOT NULL, sql TEXT NOT NULL, dialect TEXT NOT NULL,
+    name TEXT NOT NULL, first_seen REAL NOT NULL
+)""",
+    "CREATE INDEX query_fingerprint ON query (fingerprint)",
+    # AUTOINCREMENT: a number that was forgotten never comes back, so that "after number n" misses nothing.
+    """CREATE TABLE execution (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, key TEXT NOT NULL REFERENCES query, database TEXT NOT NULL,
+    hints TEXT NOT NULL, latency_ms REAL NOT NULL, timed_out INTEGER NOT NULL, num_rows INTEGER, digest TEXT,
+    purpose TEXT NOT NULL
+)""",
+    "CREATE INDEX execution_key ON execution (key, database)",
+    """CREATE TABLE measurement (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, key TEXT NOT NULL REFERENCES query, database TEXT NOT NULL,
+    hints TEXT NOT NULL, judgement TEXT NOT NULL, speedup REAL NOT NULL, low REAL, high REAL, default_ms REAL,
+    median_ms REAL, pairs INTEGER NOT NULL, digest TEXT, source TEXT NOT NULL, catalog_version TEXT NOT NULL,
+    server_version INTEGER NOT NULL
+)""",
+    "CREATE INDEX measurement_key ON measurement (key, database)",
+    """CREATE TABLE decision (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, key TEXT NOT NULL REFERENCES query, database TEXT NOT NULL,
+    action TEXT NOT NULL, hints TEXT NOT NULL, reason TEXT NOT NULL, measurement INTEGER REFERENCES measurement
+)""",
+    "CREATE INDEX decision_key ON decision (key, database, id)",
+    "CREATE INDEX decision_measurement ON decision (measurement)",
+    "CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    """CREATE TABLE best (
+    database TEXT NOT NULL, key TEXT NOT NULL REFERENCES query, measurement INTEGER NOT NULL, worth REAL NOT NULL,
+    PRIMARY KEY (database, key)
+) WITHOUT ROWID""",
+    "CREATE INDEX best_key ON best (key)",
+    # Only what was verified to be faster counts as faster; of equals, the first is the best.
+    """CREATE TRIGGER keep_best AFTER INSERT ON measurement BEGIN
+    INSERT INTO best VALUES (
+        NEW.database, NEW.key, NEW.id, CASE NEW.judgement WHEN 'faster' THEN NEW.speedup ELSE min(NEW.speedup, 1.0) END
+    ) ON CONFLICT (database, key) DO UPDATE SET measurement = excluded.measurement, worth = excluded.worth
+    WHERE excluded.worth > best.worth;
+END""",
+    """CREATE TABLE holding (
+    database TEXT NOT NULL, key TEXT NOT NULL REFERENCES query, decision INTEGER NOT NULL, PRIMARY KEY (database, key)
+) WITHOUT ROWID""",
+    "CREATE INDEX holding_decision ON holding (database, decision)",
+    "CREATE INDEX holding_key ON holding (key)",
+    """CREATE TRIGGER keep_holding AFTER INSERT ON decision BEGIN
+    INSERT INTO holding VALUES (NEW.database, NEW.key, NEW.id)
+    ON CONFLICT (database, key) DO UPDATE SET decision = excluded.decision;
+END""",
+)
+
+
+class JournalFile:
+    """An open journal's connection. Usable from several threads.
+
+    Args:
+        path: The file, made if it is not there.
+
+    Raises:
+        MemoryFileError: The file is no journal, is of a later version, or cannot be opened and written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False, isolation_level=None)
+        except (sqlite3.Error, OSError) as error:
+            raise MemoryFileError(path, reason=str(error)) from error
+        try:
+            # Before anything is written: somebody else's file stays as it is.
+            self._check()
+            _write_ahead(self._db)
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.execute("PRAGMA foreign_keys = ON")
+            with self.writing() as db:
+                if self._check():
+                    for statement in _SCHEMA:
+                        db.execute(statement)
+                    db.execute(f"PRAGMA application_id = {APPLICATION}")
+                    db.execute(f"PRAGMA user_version = {VERSION}")
+        except sqlite3.Error as error:
+            self._db.close()
+            raise MemoryFileError(path, reason=str(error)) from error
+        except MemoryFileError:
+            self._db.close()
+            raise
+
+    def _check(self) -> bool:
+        """Return whether the file is still empty; one that is neither empty nor a journal is refused."""
+        (application,) = self._db.execute("PRAGMA application_id").fetchone()
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if (application, version, tables) == (0, 0, 0):
+            return True
+        if application != APPLICATION:
+            raise MemoryFileError(self.path, reason="it is another program's SQLite file, not a journal. Name another.")
+        if version != VERSION:
+            mend = "a later Trellis wrote it: install that one." if version > VERSION else "name another file."
+            raise MemoryFileError(self.path, reason=f"it has version {version} of the format, not {VERSION}; {mend}")
+        return False
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Write in one transaction: all is kept when the block ends, and nothing where it raises.
+
+        Raises:
+            ValueError: An entry names a query that is not there, or lacks a value.
+            MemoryFileError: The file cannot be written, e.g. because the disk is full.
+        """
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._db
+                    self._db.execute("COMMIT")
+                except BaseException:
+                    if self._db.in_transaction:
+                        self._db.execute("ROLLBACK")
+                    raise
+            except sqlite3.IntegrityError as error:
+                mend = "give it to add_query first" if "FOREIGN KEY" in str(error) else "NaN counts as no value"
+                raise ValueError(f"the journal refuses this entry ({error}): {_known(error)}; {mend}") from error
+            except sqlite3.Error as error:
+                raise MemoryFileError(self.path, reason=str(error)) from error
+
+    def read(self, sql: str, values: Sequence[object] = ()) -> list[tuple]:  # type: ignore[type-arg]
+        """Return the rows of a SELECT.
+
+        Raises:
+            MemoryFileError: The file cannot be read.
+        """
+        with self._lock:
+            try:
+                return self._db.execute(sql, values).fetchall()
+            except sqlite3.Error as error:
+                raise MemoryFileError(self.path, reason=str(error)) from error
+
+    def close(self) -> None:
+        """Close the file; may be called again."""
+        with self._lock:
+            self._db.close()
+
+
+def _known(error: sqlite3.IntegrityError) -> str:
+    return "its query or measurement is not in it" if "FOREIGN KEY" in str(error) else "a value is missing"
+
+
+def _write_ahead(db: sqlite3.Connection) -> None:
+    # The switch does not wait for a lock as other statements do, so that processes that open a new file at once fail.
+    until = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+        time.sleep(0.01)

@@ -1,0 +1,141 @@
+import math
+import multiprocessing
+import sqlite3
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trellis import build
+from trellis.contracts import Record
+from trellis.errors import MemoryFileError
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "vectors.db")
+
+
+def record(number, *vector, **data):
+    return Record(f"r{number}", vector or (1.0, float(number)), data)
+
+
+def ids(matches):
+    return [match.record.id for match in matches]
+
+
+def test_what_another_instance_did_is_seen_by_the_next_query(path):
+    one, other = build("sqlite", {"path": path}), build("sqlite", {"path": path})
+    one.add([record(i) for i in range(4)])
+    assert ids(other.query((0.0, 1.0), 1)) == ["r3"]
+    one.delete(["r3"])
+    assert ids(other.query((0.0, 1.0), 1)) == ["r2"]
+    one.add([record(2, 1.0, -9.0)])
+    assert ids(other.query((0.0, 1.0), 9)) == ["r1", "r0", "r2"]
+    one.clear()
+    assert other.query((0.0, 1.0), 1) == []
+    one.add([record(7, 1.0, 2.0, 3.0)])
+    assert ids(other.query((1.0, 2.0, 3.0), 1)) == ["r7"]
+    one.rebuild()
+    assert ids(other.query((1.0, 2.0, 3.0), 1)) == ["r7"]
+    one.close()
+    other.close()
+
+
+def add_some(path, worker):
+    store = build("sqlite", {"path": path})
+    for number in range(20):
+        store.add([Record(f"{worker}/{number}", (float(worker), float(number), 1.0), {})])
+    store.close()
+
+
+def test_processes_that_open_and_fill_one_file_at_once_lose_nothing(path):
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=add_some, args=(path, worker)) for worker in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    store = build("sqlite", {"path": path})
+    assert store.count() == len(store.query((1.0, 1.0, 1.0), 1000)) == 80
+    store.close()
+
+
+ACTIONS = st.lists(
+    st.tuples(
+        st.sampled_from(["add", "delete", "clear", "rebuild", "query"]),
+        st.integers(0, 5),
+        st.tuples(st.integers(-3, 3), st.integers(-3, 3)),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ACTIONS)
+def test_it_finds_what_a_plain_dictionary_holds(actions):
+    store, plain = build("sqlite"), {}
+    for action, number, vector in actions:
+        vector = tuple(map(float, vector))
+        match action:
+            case "add":
+                store.add([record(number, *vector)])
+                plain[f"r{number}"] = vector
+            case "delete":
+                assert store.delete([f"r{number}"]) == (plain.pop(f"r{number}", None) is not None)
+            case "clear":
+                store.clear()
+                plain.clear()
+            case "rebuild":
+                store.rebuild()
+        found = store.query((1.0, 0.5), 10)
+        assert {match.record.id: match.record.vector for match in found} == plain
+        for match in found:
+            right = (
+                math.cos(math.atan2(*match.record.vector[::-1]) - math.atan2(0.5, 1.0))
+                if any(match.record.vector)
+                else 0
+            )
+            assert match.similarity == pytest.approx(right, abs=1e-5)
+    store.close()
+
+
+def test_conditions_that_few_records_fulfil_are_searched_to_the_end():
+    store = build("sqlite")
+    store.add([record(i, 1.0, i / 1000, flag=i == 999) for i in range(1000)])
+    assert ids(store.query((1.0, 0.0), 3, {"flag": True})) == ["r999"]
+    assert store.query((1.0, 0.0), 3, {"flag": 1}) == []
+    store.close()
+
+
+def test_vectors_and_data_it_cannot_keep_are_refused():
+    store = build("sqlite")
+    store.add([record(1)])
+    with pytest.raises(ValueError, match="length 3, the store's have 2"):
+        store.add([record(2, 1.0, 2.0, 3.0)])
+    with pytest.raises(ValueError, match="'r2' holds a number that is too large for 32 bits"):
+        store.add([record(2, 1e300, 1.0)])
+    with pytest.raises(ValueError, match="JSON"):
+        store.add([record(2, x=math.nan)])
+    assert store.count() == 1
+    store.close()
+
+
+def test_files_that_are_no_store_are_refused(path, tmp_path):
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE theirs (x)")
+    db.close()
+    with pytest.raises(MemoryFileError, match="another program's SQLite file"):
+        build("sqlite", {"path": path})
+    (tmp_path / "text").write_text("no database, but a text that is long enough to be told apart from one " * 9)
+    with pytest.raises(MemoryFileError, match="not a database"):
+        build("sqlite", {"path": str(tmp_path / "text")})
+
+
+def test_a_later_version_is_refused(path):
+    build("sqlite", {"path": path}).close()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 9")
+    db.close()
+    with pytest.raises(MemoryFileError, match="version 9 of the format, not 1"):
+        build("sqlite", {"path": path})
