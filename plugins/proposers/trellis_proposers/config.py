@@ -1,0 +1,58 @@
+"""What can be set of the proposers."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from trellis.component import Config
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class ArmsConfig(Config):
+    """Which switches are tried."""
+
+    arms: Literal["bao-5", "bao-26"] = "bao-5"
+    """The arms that Bao uses unless told otherwise (the default plan is one of the five), or all that it knows."""
+
+
+class NeighboursConfig(Config):
+    """How far a proposal may come."""
+
+    neighbours: Count = 16
+    """How many similar queries are looked at."""
+
+    other_templates: bool = True
+    """Whether hints are carried over from queries of another structure too, by the names of tables."""
+
+
+class MovesConfig(Config):
+    """Which changes are made, and of what."""
+
+    bases: Count = 2
+    """How many of the best measured hints are changed; without any that were faster, the default plan's own are."""
+
+    methods: bool = True
+    """Whether the method of a join is changed or left to the planner."""
+
+    scans: bool = True
+    """Whether the scan of a table is changed or left to the planner."""
+
+    switches: bool = True
+    """Whether joins' and scans' switches are turned."""
+
+    cross_products: bool = False
+    """Whether orders may join what no predicate connects, more often than the hints that are changed do."""
+
+
+class RandomConfig(Config):
+    """What is drawn."""
+
+    bushy: bool = True
+    """Whether a join may have a join as its right input."""
+
+    methods: bool = False
+    """Whether each join gets a random method."""
+
+    scans: bool = False
+    """Whether each table gets a random scan."""
