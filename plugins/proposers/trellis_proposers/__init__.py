@@ -1,15 +1,15 @@
 """Proposers: plan hints that seem worth measuring, for the query at hand.
 
-`{use: arms}`, `{use: neighbours}`, `{use: moves}`, `{use: random}`, `{use: planner-cost}` and `{use: autosteer}` need nothing;
-`{use: language-model, needs: {policy: …, task: …}}` asks a policy that can choose among texts; `{use: portfolio, needs:
-{proposers: […]}}` shares the proposals between several by what each one's were worth.
+`arms`, `neighbours`, `moves` and `random-orders` need nothing but the situation. `{use: language-model, needs: {policy: …,
+task: …}}` asks a policy that can choose among texts.
 """
 
 from collections.abc import Iterable
 
-from trellis import Component, hookimpl
+from trellis import Component, Need, hookimpl
 from trellis_proposers.config import (
     ArmsConfig,
+    LanguageModelConfig,
     MovesConfig,
     NeighboursConfig,
     RandomConfig,
@@ -32,4 +32,20 @@ def trellis_proposers() -> Iterable[Component]:
         MovesConfig,
         "trellis_proposers.moves:Moves",
     )
-    yield Component("random", "random legal join orders", RandomConfig, "trellis_proposers.random_orders:RandomOrders")
+    yield Component(
+        "random-orders",
+        "random legal join orders",
+        RandomConfig,
+        "trellis_proposers.random_orders:RandomOrders",
+    )
+    yield Component(
+        "language-model",
+        "join decisions line by line from a policy, legal ones alone",
+        LanguageModelConfig,
+        "trellis_proposers.language_model:LanguageModel",
+        needs={
+            "policy": Need("policy", capabilities=frozenset({"choices"})),
+            "task": Need("task"),
+            "prompt": Need("prompt", optional=True),
+        },
+    )

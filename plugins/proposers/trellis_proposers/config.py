@@ -56,3 +56,25 @@ class RandomConfig(Config):
 
     scans: bool = False
     """Whether each table gets a random scan."""
+
+
+class LanguageModelConfig(Config):
+    """How hints are sampled."""
+
+    samples: Count = 4
+    """Sequences sampled for each proposal asked for: many are alike, and the most probable of them are proposed."""
+
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Flattens (above 1) or sharpens (below) what is sampled from."""
+
+    max_tokens: Count = 1024
+    """The longest line, in tokens."""
+
+    free_methods: bool = False
+    """Whether the model may leave the method of a join to the planner (`Join(t1 t2)`)."""
+
+    bushy: bool = True
+    """Whether a join may have a join as its right input."""
+
+    cross_products: bool = False
+    """Whether the model may join what no predicate connects, where there is another way."""
