@@ -1,7 +1,8 @@
 """Proposers: plan hints that seem worth measuring, for the query at hand.
 
-`arms`, `neighbours`, `moves` and `random-orders` need nothing but the situation. `{use: language-model, needs: {policy: …,
-task: …}}` asks a policy that can choose among texts.
+`arms`, `autosteer`, `moves`, `neighbours`, `planner-cost` and `random-orders` need nothing but the situation. `{use:
+language-model, needs: {policy: …, task: …}}` asks a policy that can choose among texts; `{use: portfolio, needs: {proposers:
+[…]}}` shares the proposals between several by what each one's were worth.
 """
 
 from collections.abc import Iterable
@@ -9,9 +10,12 @@ from collections.abc import Iterable
 from trellis import Component, Need, hookimpl
 from trellis_proposers.config import (
     ArmsConfig,
+    AutosteerConfig,
     LanguageModelConfig,
     MovesConfig,
     NeighboursConfig,
+    PlannerCostConfig,
+    PortfolioConfig,
     RandomConfig,
 )
 
@@ -48,4 +52,24 @@ def trellis_proposers() -> Iterable[Component]:
             "task": Need("task"),
             "prompt": Need("prompt", optional=True),
         },
+    )
+    yield Component(
+        "portfolio",
+        "several proposers, more of those whose proposals were worth more",
+        PortfolioConfig,
+        "trellis_proposers.portfolio:Portfolio",
+        needs={"proposers": Need("proposer", many=True)},
+        capabilities=frozenset({"learns"}),
+    )
+    yield Component(
+        "planner-cost",
+        "join orders that the planner finds cheapest",
+        PlannerCostConfig,
+        "trellis_proposers.planner_cost:PlannerCost",
+    )
+    yield Component(
+        "autosteer",
+        "single switches, then unions of those that helped",
+        AutosteerConfig,
+        "trellis_proposers.autosteer:Autosteer",
     )

@@ -78,3 +78,36 @@ class LanguageModelConfig(Config):
 
     cross_products: bool = False
     """Whether the model may join what no predicate connects, where there is another way."""
+
+
+class PortfolioConfig(Config):
+    """How proposals are shared out."""
+
+    least: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    """This much of all proposals is shared out evenly, whatever they were worth: who was bad once is asked again."""
+
+    trust: Annotated[float, Field(gt=0)] = 4.0
+    """A proposer without measurements counts as if so many proposals of it had been worth the mean of all."""
+
+
+class PlannerCostConfig(Config):
+    """How many orders the planner is asked about."""
+
+    samples: Count = 32
+    """Random orders to begin with."""
+
+    rounds: Annotated[int, Field(ge=0)] = 4
+    """How often the cheapest order so far is changed."""
+
+    width: Count = 12
+    """Changes tried a round; none that is cheaper ends the search."""
+
+    bushy: bool = True
+    """Whether a join may have a join as its right input."""
+
+
+class AutosteerConfig(Config):
+    """How far sets are merged."""
+
+    largest: Count = 5
+    """A set turns off so many switches at most."""

@@ -59,7 +59,7 @@ class Moves(Proposer):
 
     def _around(self, base: PlanHints, name: str, situation: Situation, rng: Random) -> Iterator[Proposal]:
         kinds = {
-            "another order": list(_orders(base, situation, cross_products=self.config.cross_products)),
+            "another order": list(orders(base, situation, cross_products=self.config.cross_products)),
             "another method": list(_methods(base, situation)) if self.config.methods else [],
             "another scan": list(_scans(base, situation)) if self.config.scans else [],
             "a switch": list(_switches(base)) if self.config.switches else [],
@@ -71,7 +71,8 @@ class Moves(Proposer):
             yield Proposal(hints, f"moves: {kind} in {name}")
 
 
-def _orders(base: PlanHints, situation: Situation, *, cross_products: bool) -> Iterator[PlanHints]:
+def orders(base: PlanHints, situation: Situation, *, cross_products: bool) -> Iterator[PlanHints]:
+    """Yield hints with one block's order changed by one move; where they have no order, the default plan's is changed."""
     own = plan_hints(situation.plan, situation.query, methods=False, scans=False)
     for block in situation.query.blocks:
         tree = order_of(base, block) or order_of(own, block)
