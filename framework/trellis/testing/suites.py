@@ -30,6 +30,7 @@ __all__ = [
     "ExecutorSuite",
     "PolicyOptimizerSuite",
     "PolicySuite",
+    "ProposerSuite",
     "RewardModelSuite",
     "SearchSuite",
     "TaskSuite",
@@ -120,3 +121,9 @@ class ExecutorSuite(ComponentSuite):
     """The checks of an executor."""
 
     kind = "executor"
+
+
+class ProposerSuite(ComponentSuite):
+    """The checks of a proposer."""
+
+    kind = "proposer"

@@ -6,6 +6,7 @@ import faulty_databases
 import faulty_executors
 import faulty_optimizers
 import faulty_policies
+import faulty_proposers
 import faulty_records
 import faulty_rewards
 import faulty_searches
@@ -16,7 +17,7 @@ from faults import CASES, LEARNED, LEGAL, ORACLE, PARSE, TRAINABLE, register
 from trellis import Need
 from trellis.testing import check_component, checks
 from trellis.testing.checks import ALL
-from trellis.testing.material import Counts, Successor, Table
+from trellis.testing.material import Counts, Dice, Successor, Table
 from trellis.testing.material.tiny import Tiny
 from trellis_duckdb.backend import DuckDB
 
@@ -29,6 +30,7 @@ FAULTY = (
     faulty_searches,
     faulty_databases,
     faulty_executors,
+    faulty_proposers,
 )
 
 RIGHT = {
@@ -41,6 +43,9 @@ RIGHT = {
     "supervised": register(faulty_optimizers.Supervised, "optimizer", capabilities=faulty_optimizers.PROCESS),
     "pairs": register(faulty_searches.Pairs, "search", capabilities=faulty_searches.SAMPLING),
     "duckdb": register(DuckDB, "database", capabilities=faulty_databases.SIDES),
+    "dice": register(Dice, "proposer"),
+    "ranked": register(faulty_proposers.Ranked, "proposer"),
+    "learner": register(faulty_proposers.Learner, "proposer", capabilities=faulty_proposers.LEARNS),
     "inline": register(faulty_executors.Inline, "executor"),
     "threads": register(faulty_executors.Threads, "executor", capabilities=faulty_executors.TIMEOUT),
 }

@@ -4,7 +4,7 @@ The first line of a check's docstring is its reason, the rest is shown where it 
 """
 
 from trellis.testing.check import Check
-from trellis.testing.checks import database, executor, optimizer, policy, reward, search, task, universal
+from trellis.testing.checks import database, executor, optimizer, policy, proposer, reward, search, task, universal
 
 ALL: tuple[Check, ...] = (
     *universal.CHECKS,
@@ -15,6 +15,7 @@ ALL: tuple[Check, ...] = (
     *search.CHECKS,
     *database.CHECKS,
     *executor.CHECKS,
+    *proposer.CHECKS,
 )
 
 __all__ = ["ALL"]
