@@ -12,7 +12,7 @@ import faulty_rewards
 import faulty_searches
 import faulty_tasks
 import pytest
-from faults import CASES, LEARNED, LEGAL, ORACLE, PARSE, TRAINABLE, register
+from faults import CASES, CHOICES, LEARNED, LEGAL, ORACLE, PARSE, TRAINABLE, register
 
 from trellis import Need
 from trellis.testing import check_component, checks
@@ -35,7 +35,7 @@ FAULTY = (
 
 RIGHT = {
     "successor": register(Successor, "task", capabilities=LEGAL | ORACLE | PARSE),
-    "table": register(Table, "policy"),
+    "table": register(Table, "policy", capabilities=CHOICES),
     "tiny": register(Tiny, "policy", capabilities=TRAINABLE),
     "counts": register(Counts, "reward", capabilities=LEARNED),
     "length": register(faulty_rewards.Length, "reward"),
