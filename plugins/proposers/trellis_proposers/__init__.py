@@ -1,8 +1,8 @@
 """Proposers: plan hints that seem worth measuring, for the query at hand.
 
-`arms`, `autosteer`, `moves`, `neighbours`, `planner-cost` and `random-orders` need nothing but the situation. `{use:
-language-model, needs: {policy: …, task: …}}` asks a policy that can choose among texts; `{use: portfolio, needs: {proposers:
-[…]}}` shares the proposals between several by what each one's were worth.
+`arms`, `autosteer`, `completion`, `moves`, `neighbours`, `planner-cost` and `random-orders` need nothing but the situation.
+`{use: language-model, needs: {policy: …, task: …}}` asks a policy that can choose among texts; `{use: portfolio, needs:
+{proposers: […]}}` shares the proposals between several by what each one's were worth.
 """
 
 from collections.abc import Iterable
@@ -11,6 +11,7 @@ from trellis import Component, Need, hookimpl
 from trellis_proposers.config import (
     ArmsConfig,
     AutosteerConfig,
+    CompletionConfig,
     LanguageModelConfig,
     MovesConfig,
     NeighboursConfig,
@@ -72,4 +73,11 @@ def trellis_proposers() -> Iterable[Component]:
         "single switches, then unions of those that helped",
         AutosteerConfig,
         "trellis_proposers.autosteer:Autosteer",
+    )
+    yield Component(
+        "completion",
+        "Bao's arms by low-rank completion of what was measured on all queries",
+        CompletionConfig,
+        "trellis_proposers.completion:Completion",
+        capabilities=frozenset({"learns"}),
     )

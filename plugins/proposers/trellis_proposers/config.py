@@ -111,3 +111,13 @@ class AutosteerConfig(Config):
 
     largest: Count = 5
     """A set turns off so many switches at most."""
+
+
+class CompletionConfig(Config):
+    """How the matrix of queries and arms is completed."""
+
+    rank: Count = 3
+    """Rank of what fills the gaps."""
+
+    ridge: Annotated[float, Field(gt=0)] = 0.2
+    """λ: how far factors are drawn to 0, and how many measurements of no gain a mean is shrunk by."""
