@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from trellis import Tried, build
+from trellis.sql.reader import parse_query
 from trellis_proposers.arms import BAO, arm
 from trellis_proposers.completion import complete
 
@@ -32,14 +33,8 @@ def test_a_censored_value_is_no_higher_than_it_can_have_been():
     assert np.abs(found - truth)[censored].mean() < 0.1 * np.abs(truth).mean()
 
 
-def measured(truth, row, columns):
-    return [Tried(arm(BAO[c]), 2 ** truth[row, c], "faster" if truth[row, c] > 0 else "slower") for c in columns]
-
-
 def test_what_similar_rows_gained_decides_the_order(scene, chains):
     # Two kinds of queries: arm 1 helps the one, arm 3 the other.
-    from trellis.sql.reader import parse_query
-
     queries, tried = {}, {}
     for index in range(20):
         kind = 1 if index % 2 else -1
