@@ -7,7 +7,14 @@ from collections.abc import Iterable
 from trellis.component import Component, Need
 from trellis.hooks import hookimpl
 from trellis.run.executor_config import LocalConfig, ProcessesConfig
-from trellis.run.stages.config import AssessConfig, EvaluateConfig, FitRewardConfig, SampleConfig, TrainConfig
+from trellis.run.stages.config import (
+    AssessConfig,
+    EvaluateConfig,
+    EvolveConfig,
+    FitRewardConfig,
+    SampleConfig,
+    TrainConfig,
+)
 
 _TRAINABLE = Need("policy", capabilities=frozenset({"trainable"}))
 
@@ -51,6 +58,19 @@ def trellis_stages() -> Iterable[Component]:
         config=AssessConfig,
         factory="trellis.run.stages.assess:Assess",
         needs={"policy": Need("policy"), "task": Need("task"), "reward": Need("reward", optional=True, many=True)},
+    )
+    yield Component(
+        name="evolve",
+        summary="explores a workload's queries under plan hints, and decides which are served",
+        config=EvolveConfig,
+        factory="trellis.run.stages.evolve:Evolve",
+        needs={
+            "task": Need("task"),
+            "database": Need("database"),
+            "proposer": Need("proposer"),
+            "store": Need("store", optional=True, entails={"exact": "embedder", "persistent": "embedder"}),
+            "embedder": Need("embedder", optional=True),
+        },
     )
     yield Component(
         name="evaluate",

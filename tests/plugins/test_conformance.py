@@ -59,7 +59,13 @@ def running_server(tmp_path_factory):
     backend.close()
 
 
-@pytest.mark.usefixtures("running_server")
+@pytest.fixture(scope="module")
+def small_model(tiny_bert):
+    """A model for the embedder whose default is one on a hub."""
+    CONFIGS["embed/sentence-transformers"] = {"model": tiny_bert}
+
+
+@pytest.mark.usefixtures("running_server", "small_model")
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_it_passes_the_kit(component):
     results = check_component(

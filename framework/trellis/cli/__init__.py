@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from trellis import __version__
-from trellis.cli import plugins, run, spec, sql
+from trellis.cli import plugins, run, spec, sql_explore, sql_memory
 from trellis.errors import SpecError, TrellisError
 
 COMMANDS: tuple[Callable[..., None], ...] = (
@@ -27,7 +27,8 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_comp
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(plugins.app, name="plugins")
-app.add_typer(sql.app, name="sql")
+sql_memory.app.command()(sql_explore.explore)
+app.add_typer(sql_memory.app, name="sql")
 
 
 def _version(wanted: bool) -> None:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trellis.errors import CapabilityError
 from trellis.sql.catalog import Catalog
@@ -76,7 +76,7 @@ class DatabaseBackend(ABC):
 
     Capabilities: "join-order" (a `Leading` is obeyed), "join-side" (with which input is the outer one), "join-method"
     (query-wide, by switches), "join-method-per-join", "scan-method" (per alias), "buffers" (explain can count them),
-    "administrator" (`admin_dsn` works), "recorded" (`recorded` works).
+    "administrator" (`admin_dsn` works), "recorded" (`recorded` works), "serving" (`connection_class` and `written` work).
     """
 
     dialect: str = "postgres"
@@ -179,6 +179,35 @@ class DatabaseBackend(ABC):
         raise CapabilityError(
             type(self).__name__, capability="roles", mend="its file's permissions decide who reads it."
         )
+
+    @classmethod
+    def connection_class(cls, *, asynchronous: bool = False) -> type[Any]:
+        """Return the driver's connection class, made to serve verified plans to applications.
+
+        Its `connect(conninfo, *, memory, serving, …)` takes the path of a journal (`trellis.memory.journal`), a
+        `trellis.memory.serving.ServingConfig`, and what the driver's own takes.
+
+        Args:
+            asynchronous: Whether its methods are coroutines.
+
+        Raises:
+            CapabilityError: The database serves nothing.
+        """
+        raise CapabilityError(cls.__name__, capability="serving connection", mend="serve from PostgreSQL.")
+
+    @classmethod
+    def written(cls, query: Query, hints: PlanHints, dialect: str) -> HintedStatement:
+        """Return what would be sent under a way of giving hints, without any connection.
+
+        Args:
+            query: The query.
+            hints: Hints that fit it.
+            dialect: One of its ways.
+
+        Raises:
+            CapabilityError: There is no such way.
+        """
+        raise CapabilityError(cls.__name__, capability=f"dialect '{dialect}'", mend="export for PostgreSQL.")
 
     @abstractmethod
     def close(self) -> None:

@@ -216,19 +216,26 @@ class Journal:
 
     def add_execution(self, e: ExecutionEntry) -> None:
         """Note an execution."""
-        row = (
-            e.at or time.time(),
-            e.key,
-            e.database,
-            e.hints,
-            e.latency_ms,
-            e.timed_out,
-            e.num_rows,
-            e.digest,
-            e.purpose,
-        )
+        self.add_executions([e])
+
+    def add_executions(self, entries: Sequence[ExecutionEntry]) -> None:
+        """Note executions, all or none."""
+        rows = [
+            (
+                e.at or time.time(),
+                e.key,
+                e.database,
+                e.hints,
+                e.latency_ms,
+                e.timed_out,
+                e.num_rows,
+                e.digest,
+                e.purpose,
+            )
+            for e in entries
+        ]
         with self._writing():
-            self._db.execute("INSERT INTO execution VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            self._db.executemany("INSERT INTO execution VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def add_measurement(self, m: MeasurementEntry) -> int:
         """Note a measurement, and return its number."""
@@ -290,6 +297,11 @@ class Journal:
             (database, after),
         )
         return {row[0]: DecisionEntry(*row) for row in rows}
+
+    def decision_mark(self) -> tuple[int, int]:
+        """Return two numbers that change whenever a decision is added or forgotten."""
+        newest, count = self._read("SELECT coalesce(max(id), 0), count(*) FROM decision")[0]
+        return newest, count
 
     def counts(self) -> dict[str, int]:
         """Return how many entries of each kind there are."""

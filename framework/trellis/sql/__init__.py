@@ -1,4 +1,11 @@
-"""What every database plugin shares: queries, plan hints with their grammar, plans, and the comparison of the two."""
+"""What every database plugin shares: queries, plan hints with their grammar, plans, and the comparison of the two.
+
+`connect`, `connect_async`, `Connection` and `AsyncConnection` are of the upper floors (`trellis.connecting`) and come in when
+they are first used: what an application calls has one name, wherever it is made.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from trellis.sql.catalog import Catalog, Index, Table
 from trellis.sql.compare import Verdict, compare
@@ -26,10 +33,17 @@ from trellis.sql.query import Block, Edge, OuterJoin, Query, Relation
 from trellis.sql.random_hints import random_hints
 from trellis.sql.renaming import Renaming
 
+if TYPE_CHECKING:
+    from trellis.connecting import AsyncConnection, Connection, connect, connect_async
+
+_LAZY = ("AsyncConnection", "Connection", "connect", "connect_async")
+
 __all__ = [
     "SWITCHES",
+    "AsyncConnection",
     "Block",
     "Catalog",
+    "Connection",
     "Edge",
     "Hint",
     "Index",
@@ -53,6 +67,8 @@ __all__ = [
     "alias_indexes",
     "check_hints",
     "compare",
+    "connect",
+    "connect_async",
     "gbnf",
     "join_tree",
     "lark",
@@ -62,3 +78,11 @@ __all__ = [
     "plan_hints",
     "random_hints",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what serves applications when it is first used."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'trellis.sql' has no attribute '{name}'")
+    value = globals()[name] = getattr(importlib.import_module("trellis.connecting"), name)
+    return value

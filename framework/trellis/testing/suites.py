@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 __all__ = [
     "ComponentSuite",
     "DatabaseSuite",
+    "EmbedderSuite",
     "ExecutorSuite",
     "PolicyOptimizerSuite",
     "PolicySuite",
+    "PromptBuilderSuite",
     "ProposerSuite",
     "RewardModelSuite",
     "SearchSuite",
@@ -109,6 +111,18 @@ class SearchSuite(ComponentSuite):
     """The checks of a search."""
 
     kind = "search"
+
+
+class EmbedderSuite(ComponentSuite):
+    """The checks of an embedder."""
+
+    kind = "embedder"
+
+
+class PromptBuilderSuite(ComponentSuite):
+    """The checks of a prompt builder."""
+
+    kind = "prompt"
 
 
 class DatabaseSuite(ComponentSuite):

@@ -19,7 +19,7 @@ def trellis_database_backends() -> Iterable[Component]:
         "PostgreSQL, embedded or by DSN; hints by rewriting, pg_hint_plan or pg_plan_advice",
         PostgresConfig,
         "trellis_postgres.backend:Postgres",
-        capabilities=frozenset({"join-order", "join-method", "buffers", "administrator", "recorded"}),
+        capabilities=frozenset({"join-order", "join-method", "buffers", "administrator", "recorded", "serving"}),
         extra="postgres",
         modules=("psycopg", "sqlglot"),
     )

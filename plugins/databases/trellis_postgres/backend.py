@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from typing import Any
 
 import psycopg
 
@@ -28,7 +29,7 @@ from trellis_postgres.dialects.pg_hint_plan import REPORTING, HintReport, PgHint
 from trellis_postgres.functions import FunctionGuard
 from trellis_postgres.lexer import read_text
 from trellis_postgres.plan import parse_plan
-from trellis_postgres.probe import choose_dialect
+from trellis_postgres.probe import DIALECTS, choose_dialect
 from trellis_postgres.server import EmbeddedServer
 from trellis_postgres.session import Session
 from trellis_postgres.setup import ROLE, setup_role
@@ -81,6 +82,11 @@ class Postgres(DatabaseBackend):
     def hint_dialect(self) -> HintDialect:
         """How hints are given on this server."""
         return self._connection()[0]
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Modules that a connection must load for its hints to be heard."""
+        return self._session.libraries
 
     @property
     def capabilities(self) -> frozenset[str]:
@@ -280,6 +286,26 @@ class Postgres(DatabaseBackend):
         if self._server is None:
             return setup_role(self._address(), role=role, dry_run=dry_run)
         return setup_role(self.admin_dsn(), role=role, login=True, dry_run=dry_run)
+
+    @classmethod
+    def connection_class(cls, *, asynchronous: bool = False) -> type[Any]:
+        """Return a subclass of psycopg's `Connection` or `AsyncConnection`."""
+        from trellis_postgres.serving.connection import AsyncConnection, Connection
+
+        return AsyncConnection if asynchronous else Connection
+
+    @classmethod
+    def written(cls, query: Query, hints: PlanHints, dialect: str) -> HintedStatement:
+        """Return what would be sent under a dialect: "rewrite", "pg_hint_plan" or "pg_plan_advice".
+
+        Raises:
+            CapabilityError: There is no such dialect.
+        """
+        if dialect not in DIALECTS:
+            raise CapabilityError(
+                "postgres", capability=f"dialect '{dialect}'", mend=f"there are {', '.join(sorted(DIALECTS))}."
+            )
+        return DIALECTS[dialect]().hinted(query, hints) if hints else HintedStatement(query.sql)
 
     def close(self) -> None:
         """Disconnect, and stop the embedded server if nobody else uses it; may be called again."""

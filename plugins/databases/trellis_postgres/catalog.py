@@ -15,6 +15,7 @@ _TABLES = """
 SELECT pg_catalog.json_build_object(
          'oid', c.oid, 'schema', n.nspname, 'name', c.relname, 'kind', c.relkind,
          'visible', pg_catalog.pg_table_is_visible(c.oid),
+         'readable', pg_catalog.has_any_column_privilege(c.oid, 'SELECT') AND pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
          'rows', CASE WHEN c.relkind IN ('v', 'f') OR c.reltuples < 0 OR (c.reltuples = 0 AND c.relpages = 0) THEN NULL
                       ELSE c.reltuples END,
          'definition', CASE WHEN c.relkind = 'v' THEN pg_catalog.pg_get_viewdef(c.oid) END,
@@ -23,7 +24,6 @@ SELECT pg_catalog.json_build_object(
                      FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped))
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-  AND pg_catalog.has_any_column_privilege(c.oid, 'SELECT') AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
 ORDER BY n.nspname, c.relname
 """
 _INDEXES = """
@@ -61,6 +61,7 @@ def read_schema(session: Session, *, timeout_ms: float) -> Schema:
         indexes.setdefault(each["table"], {})[index.name] = index
     tables: dict[str, Table] = {}
     views: dict[str, str] = {}
+    shape: list[object] = []
     for each in found:
         table = Table(
             name=each["name"],
@@ -70,14 +71,22 @@ def read_schema(session: Session, *, timeout_ms: float) -> Schema:
             rows=each["rows"],
             kind=_KINDS[each["kind"]],
         )
+        # Of all tables and under their full names, so that every role and search path sees the same version.
+        shape.append(
+            (
+                f"{table.schema}.{table.name}",
+                table.kind,
+                [*table.columns.items()],
+                [repr(index) for index in table.indexes.values()],
+                each["definition"],
+            )
+        )
+        if not each["readable"]:
+            continue
         names = [f"{table.schema}.{table.name}"] + [table.name] * each["visible"]
         tables.update(dict.fromkeys(names, table))
         if each["definition"] is not None:
             views.update(dict.fromkeys(names, each["definition"]))
-    shape = [
-        (name, table.kind, [*table.columns.items()], [repr(index) for index in table.indexes.values()], views.get(name))
-        for name, table in sorted(tables.items())
-    ]
     version = hashlib.blake2b(json.dumps(shape).encode(), digest_size=16).hexdigest()
     return Schema(Catalog(tables, version), views)
 

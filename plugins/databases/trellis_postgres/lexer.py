@@ -11,7 +11,9 @@ with a plus, which a server with pg_hint_plan would obey.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from trellis.errors import QuerySyntaxError, UnsafeQueryError
 
@@ -78,6 +80,36 @@ def read_text(sql: str, *, max_chars: int | None = None) -> Text:
     """
     _sendable(sql, max_chars)
     tokens: list[tuple[str, str]] = []
+    for token in scan(sql):
+        if token.kind in ("unicode", "parameter"):
+            raise _refused(token.text)
+        tokens.append((token.kind, token.text))
+    return _summary(tokens)
+
+
+class Token(NamedTuple):
+    """A piece of a text, neither space nor comment.
+
+    Attributes:
+        kind: "word", "quoted" (a name), "string", "escape" (E'…'), "number", "parameter", "unicode" or "other".
+        text: As it stands there; empty for a string in dollars.
+        start: Where it begins.
+        end: Where what follows it begins.
+    """
+
+    kind: str
+    text: str
+    start: int
+    end: int
+
+
+def scan(sql: str) -> Iterator[Token]:
+    """Yield a text's tokens.
+
+    Raises:
+        QuerySyntaxError: A string, comment or name does not end.
+        UnsafeQueryError: There is a comment with hints.
+    """
     position = 0
     while position < len(sql):
         match = _TOKEN.match(sql, position)
@@ -88,12 +120,9 @@ def read_text(sql: str, *, max_chars: int | None = None) -> Text:
             position = _end_of_comment(sql, start)
         elif match["dollar"] is not None:
             position = _end_of_dollar(sql, start, match["dollar"])
-            tokens.append(("string", ""))
-        elif kind in ("unicode", "parameter"):
-            raise _refused(match[kind])
+            yield Token("string", "", start, position)
         elif kind not in ("space", "line"):
-            tokens.append((kind, match[0]))
-    return _summary(tokens)
+            yield Token(kind, match[0], start, position)
 
 
 def _sendable(sql: str, max_chars: int | None) -> None:

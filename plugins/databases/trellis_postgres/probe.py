@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from trellis.errors import CapabilityError, ConnectionLostError, DatabaseError
 from trellis_postgres.config import PostgresConfig
@@ -13,6 +13,8 @@ from trellis_postgres.dialects.rewrite import Rewrite
 from trellis_postgres.session import Session
 
 _BEST_FIRST: tuple[type[HintDialect], ...] = (PgHintPlan, PgPlanAdvice, Rewrite)
+DIALECTS: Mapping[str, type[HintDialect]] = {dialect.name: dialect for dialect in _BEST_FIRST}
+"""By name."""
 _PLACES = ("{}", "$libdir/plugins/{}")
 """Where a library is looked for; from the second one a role that is no superuser may load."""
 

@@ -5,6 +5,7 @@ It runs under root too (as a user of its own), and a second process that opens t
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import tempfile
 import time
@@ -65,6 +66,7 @@ class EmbeddedServer:
             _open[self.directory] = _open.get(self.directory, 0) + 1
         elif self._runs():
             return
+        new = not self.directory.exists() or not any(self.directory.iterdir())
         deadline = time.monotonic() + _START_S
         while True:
             try:
@@ -76,6 +78,10 @@ class EmbeddedServer:
                     raise DatabaseError(
                         f"the server in {self.directory} does not start: {error}. See {self.directory / 'log'}."
                     ) from None
+                if new:
+                    # A directory whose making was interrupted is of no use, and nobody's data is in it.
+                    for left in self.directory.iterdir():
+                        shutil.rmtree(left) if left.is_dir() else left.unlink()
                 time.sleep(0.2)
         self._prepare()
 

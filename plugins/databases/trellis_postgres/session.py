@@ -100,6 +100,11 @@ class Session:
         with self._lock:
             return self._connected().server_version
 
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Modules that the server loads for the connection."""
+        return self._libraries
+
     def close(self) -> None:
         """Give the connection up; may be called again, and a later call connects anew."""
         with self._lock:

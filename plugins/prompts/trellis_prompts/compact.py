@@ -80,7 +80,9 @@ class Compact(PromptBuilder):
         found = []
         for one in near(situation, c.neighbours):
             hints = limited(one.best.hints, methods=c.methods, scans=c.scans)
-            if one.same_template and one.best.speedup > 1 and hints:
+            # Read with another catalog, a query of the same template may have another fingerprint, and so other names.
+            corresponds = one.same_template and one.query.fingerprint == situation.query.fingerprint
+            if corresponds and one.best.speedup > 1 and hints:
                 there = Renaming.canonical(one.query)
                 here = {name: alias for alias, name in situation.query.canonical.items()}
                 if set(there.names.values()) <= here.keys():

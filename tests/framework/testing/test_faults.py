@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import faulty_databases
+import faulty_embedders
 import faulty_executors
 import faulty_optimizers
 import faulty_policies
+import faulty_prompts
 import faulty_proposers
 import faulty_records
 import faulty_rewards
@@ -46,6 +48,8 @@ RIGHT = {
     "dice": register(Dice, "proposer"),
     "ranked": register(faulty_proposers.Ranked, "proposer"),
     "learner": register(faulty_proposers.Learner, "proposer", capabilities=faulty_proposers.LEARNS),
+    "letters": register(faulty_embedders.Letters, "embedder"),
+    "polite": register(faulty_prompts.Polite, "prompt"),
     "inline": register(faulty_executors.Inline, "executor"),
     "threads": register(faulty_executors.Threads, "executor", capabilities=faulty_executors.TIMEOUT),
 }

@@ -56,6 +56,13 @@ def test_winners_of_the_same_template_are_shown_under_this_querys_names(scene):
     assert "near" not in text(scene(neighbours=neighbours), neighbours=0)
 
 
+def test_a_query_that_was_read_otherwise_has_other_names_and_is_not_shown(scene):
+    neighbour = replace(
+        scene.neighbour("Leading(((v p) u))", 3.0), query=parse_query("SELECT 1 FROM users u, posts p, votes v")
+    )
+    assert "near" not in text(scene(neighbours=[neighbour]))
+
+
 def test_an_answer_in_its_names_comes_back_in_the_querys(scene):
     situation = scene()
     names = situation.query.canonical

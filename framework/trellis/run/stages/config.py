@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from trellis.component import Config, EarlierStage
+from trellis.exploring.config import ExploreConfig
 
 
 class WatchConfig(Config):
@@ -139,3 +140,20 @@ class EvaluateConfig(Config):
     """Whether search trees are written."""
     seed: int | None = None
     """What is sampled with; the pipeline's seed when left out."""
+
+
+class EvolveConfig(Config):
+    """Explores a workload, again and again."""
+
+    split: Literal["train", "validation", "test"] = "train"
+    """Which queries."""
+    queries: int | None = Field(default=None, ge=1)
+    """How many, from the first; all of the split when left out."""
+    iterations: int = Field(default=3, ge=1)
+    """How often each query is visited."""
+    patience: int = Field(default=2, ge=1)
+    """The stage ends after so many iterations in which no decision changed."""
+    journal: str | None = None
+    """The file where everything is kept and served from; left out, in the run directory. An existing one is gone on with."""
+    explore: ExploreConfig = ExploreConfig()
+    """Bounds and protocol of a visit."""

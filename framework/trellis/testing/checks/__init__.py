@@ -4,7 +4,19 @@ The first line of a check's docstring is its reason, the rest is shown where it 
 """
 
 from trellis.testing.check import Check
-from trellis.testing.checks import database, executor, optimizer, policy, proposer, reward, search, task, universal
+from trellis.testing.checks import (
+    database,
+    embedder,
+    executor,
+    optimizer,
+    policy,
+    prompt,
+    proposer,
+    reward,
+    search,
+    task,
+    universal,
+)
 
 ALL: tuple[Check, ...] = (
     *universal.CHECKS,
@@ -13,6 +25,8 @@ ALL: tuple[Check, ...] = (
     *reward.CHECKS,
     *optimizer.CHECKS,
     *search.CHECKS,
+    *embedder.CHECKS,
+    *prompt.CHECKS,
     *database.CHECKS,
     *executor.CHECKS,
     *proposer.CHECKS,

@@ -366,7 +366,7 @@ def alone_keeps_others_waiting(subject: Subject) -> None:
         other.join()
 
 
-def close_may_be_called_again(subject: Subject) -> None:
+def a_database_may_be_closed_twice(subject: Subject) -> None:
     """Whoever owns a backend closes it, and so does the engine when a run ends.
 
     Make `close` do nothing the second time; it may come before any work.
@@ -453,7 +453,7 @@ CHECKS = (
             errors_leave_the_database_usable,
             catalogs_are_told_apart_by_version,
             alone_keeps_others_waiting,
-            close_may_be_called_again,
+            a_database_may_be_closed_twice,
         )
     ),
 )

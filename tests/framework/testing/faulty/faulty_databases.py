@@ -212,7 +212,7 @@ class IsNeverAlone(DuckDB):
         return contextlib.nullcontext()
 
 
-@breaks("close-may-be-called-again", "database", capabilities=SIDES)
+@breaks("a-database-may-be-closed-twice", "database", capabilities=SIDES)
 class ClosesADatabaseOnce(DuckDB):
     closed = False
 

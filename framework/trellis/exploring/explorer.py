@@ -1,0 +1,375 @@
+"""The loop over one query: propose, rank, try within bounds, verify in pairs, decide, remember.
+
+What is tried first runs under a ladder of short time-outs, then under a little more than the best time so far: most random
+join orders are far slower than the default, and a plan that is 64 times faster shows itself in a 64th of the time. What won
+there has won once, by luck as often as not; only what then wins in interleaved pairs, with an equal result, is served.
+
+Every execution is in the journal before the next begins, so that a process killed at any point has lost nothing, and nothing
+is served that was not verified.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from trellis.contracts import DatabaseBackend, Execution, Proposal, Proposer, Situation
+from trellis.errors import ConnectionLostError, DatabaseError, HintError, SQLError
+from trellis.exploring.config import ExploreConfig
+from trellis.measuring.measure import measure
+from trellis.memory.drift import drift_of, note_catalog
+from trellis.memory.journal import DecisionEntry, ExecutionEntry, Journal, MeasurementEntry, query_key
+from trellis.memory.memory import Memory
+from trellis.memory.recording import entry_of
+from trellis.memory.serving import decide
+from trellis.sql.hints import PlanHints
+from trellis.sql.plan import Plan, Shape
+from trellis.sql.query import Query
+from trellis.types import Problem
+
+Ranker = Callable[[Situation, Sequence[Proposal]], Sequence[Proposal]]
+"""Puts proposals into the order in which they should be tried, before any of them runs."""
+
+
+@dataclass(slots=True)
+class Spent:
+    """What exploring has cost so far."""
+
+    executions: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Explored:
+    """What a visit to a query came to.
+
+    Attributes:
+        key: The query's key in the journal.
+        default_ms: The default's time.
+        best_ms: The smallest time of what may be served now; the default's where that is nothing.
+        proposed: Hints that were proposed.
+        tried: Those that ran.
+        verified: Those that were measured in pairs.
+        decision: What was decided in this visit; None where what held before holds on.
+        skipped: Why the query was left alone; empty otherwise.
+    """
+
+    key: str
+    default_ms: float
+    best_ms: float
+    proposed: int = 0
+    tried: int = 0
+    verified: int = 0
+    decision: DecisionEntry | None = None
+    skipped: str = ""
+
+
+@dataclass(slots=True)
+class _Try:
+    proposal: Proposal
+    plan: Plan
+    latency_ms: float | None = None
+    limit_ms: float = 0.0
+    failure: str = ""
+
+
+@dataclass(slots=True)
+class _Visit:
+    """What is known of a query while it is explored."""
+
+    key: str
+    query: Query
+    default_ms: float = 0.0
+    digest: str | None = None
+    tries: list[_Try] = field(default_factory=list)
+
+
+class Explorer:
+    """Explores queries of one database.
+
+    Args:
+        database: Where they run; nobody else is timed on it meanwhile.
+        memory: What was measured before, and where new measurements go.
+        proposer: Writes hints.
+        config: Bounds and protocol.
+        rank: Orders proposals before they run; as the proposer had them when left out.
+    """
+
+    def __init__(
+        self,
+        database: DatabaseBackend,
+        *,
+        memory: Memory,
+        proposer: Proposer,
+        config: ExploreConfig | None = None,
+        rank: Ranker | None = None,
+    ) -> None:
+        self.database = database
+        self.memory = memory
+        self.proposer = proposer
+        self.config = config or ExploreConfig()
+        self.rank = rank
+        self.spent = Spent()
+        self._defaults: dict[str, tuple[float, str | None]] = {}
+        self._shapes: dict[tuple[str, PlanHints], Shape] = {}
+        note_catalog(memory.journal, database.catalog())
+
+    @property
+    def journal(self) -> Journal:
+        """Where everything is kept."""
+        return self.memory.journal
+
+    def exhausted(self) -> str:
+        """Say which bound on executions or seconds is reached; empty where none is."""
+        c, spent = self.config, self.spent
+        if c.executions is not None and spent.executions >= c.executions:
+            return f"{spent.executions} executions (`executions`)"
+        if c.seconds is not None and spent.seconds >= c.seconds:
+            return f"{spent.seconds:.1f} s of executions (`seconds`)"
+        if c.share is not None and self._defaults:
+            workload_s = sum(ms for ms, _ in self._defaults.values()) / 1000
+            if spent.seconds >= c.share * workload_s:
+                return f"{spent.seconds:.1f} s of executions, {c.share:g} times the workload's (`share`)"
+        return ""
+
+    def measure_default(self, problem: Problem) -> float | None:
+        """Run a query by default, twice unless it is known, and return its time in ms; None where it takes too long.
+
+        The time is remembered by this explorer alone: verification measures the default anew in every pair.
+        """
+        query = self.database.parse(problem.text)
+        key = self.journal.add_query(query, name=problem.id)
+        if key not in self._defaults:
+            with self.database.alone():
+                first = self._execute(_Visit(key, query), PlanHints(), self.config.default_timeout_ms)
+                if first is None or first[1]:
+                    return None
+                # The second run is warm, as all that it is compared with will be.
+                second = self._execute(_Visit(key, query), PlanHints(), self.config.default_timeout_ms)
+            if second is None or second[1]:
+                return None
+            self._defaults[key] = second[0], second[2]
+        return self._defaults[key][0]
+
+    def explore(self, problem: Problem, *, seed: int = 0) -> Explored:
+        """Visit a query once.
+
+        Args:
+            problem: The query, as a problem of its workload.
+            seed: Of this visit.
+
+        Raises:
+            ConnectionLostError: The server went away and is not back in time; what ran before is kept.
+        """
+        c = self.config
+        default_ms = self.measure_default(problem)
+        query = self.database.parse(problem.text)
+        key = self.journal.add_query(query, name=problem.id)
+        if default_ms is None:
+            reason = f"by default it takes longer than {c.default_timeout_ms:.0f} ms (`default_timeout_ms`)"
+            return Explored(key, c.default_timeout_ms, c.default_timeout_ms, skipped=reason)
+        visit = _Visit(key, query, default_ms, self._defaults[key][1])
+        situation = self.situation(problem, query)
+        proposals = self.proposer.propose(situation, c.proposals, seed=seed)
+        ranked = proposals if self.rank is None else self.rank(situation, proposals)
+        visit.tries = self._new_plans(key, situation, ranked)
+        with self.database.alone():
+            self._climb(visit)
+            verified = self._verify(visit, seed=seed)
+        for one in visit.tries:
+            if one.proposal.hints not in verified:
+                self.memory.remember(query, self._once(visit, one))
+        decision = self.decide(query)
+        return Explored(
+            key,
+            default_ms,
+            self.best_ms(key, default_ms),
+            len(proposals),
+            len(visit.tries),
+            len(verified),
+            decision,
+        )
+
+    def situation(self, problem: Problem, query: Query) -> Situation:
+        """Return what a proposer may draw on."""
+
+        def plan_of(hints: PlanHints) -> Plan | None:
+            try:
+                return self.database.explain(query, hints)
+            except ConnectionLostError:
+                raise
+            except (HintError, DatabaseError):
+                return None
+
+        return Situation(
+            problem=problem,
+            query=query,
+            catalog=self.database.catalog(),
+            plan=self.database.explain(query),
+            tried=self.memory.tried(query),
+            neighbours=lambda k: self.memory.neighbours(query, k),
+            plan_of=plan_of,
+        )
+
+    def decide(self, query: Query) -> DecisionEntry | None:
+        """Decide what a query's record calls for, note it, and return it; None where what holds is right."""
+        key = query_key(query)
+        decision = decide(
+            key,
+            self.memory.database,
+            self.journal.measurements(key=key, database=self.memory.database),
+            self.journal.decisions(key=key, database=self.memory.database),
+            drift=drift_of(query, self.journal, self.database.catalog(), self.database.server_version),
+            config=self.config.serving,
+        )
+        if decision is not None:
+            self.journal.decide(decision)
+        return decision
+
+    def best_ms(self, key: str, default_ms: float) -> float:
+        """Return the time of what is served for a query, relative to the default's time given."""
+        served = self.journal.decisions(key=key, database=self.memory.database)
+        if not served or served[-1].action != "serve":
+            return default_ms
+        found = [
+            m
+            for m in self.journal.measurements(key=key, database=self.memory.database)
+            if m.hints == served[-1].hints and m.speedup > 0
+        ]
+        return default_ms / found[-1].speedup if found else default_ms
+
+    def _new_plans(self, key: str, situation: Situation, proposals: Sequence[Proposal]) -> list[_Try]:
+        """Return the first `tried` proposals whose plans are neither the default's nor one that has run before."""
+        known: set[Shape] = {situation.plan.shape()}
+        for tried in situation.tried:
+            if (key, tried.hints) not in self._shapes:
+                plan = situation.plan_of(tried.hints)
+                if plan is not None:
+                    self._shapes[key, tried.hints] = plan.shape()
+            if (key, tried.hints) in self._shapes:
+                known.add(self._shapes[key, tried.hints])
+        found: list[_Try] = []
+        for proposal in proposals:
+            if len(found) == self.config.tried:
+                break
+            plan = situation.plan_of(proposal.hints)
+            if plan is not None and plan.shape() not in known:
+                known.add(plan.shape())
+                self._shapes[key, proposal.hints] = plan.shape()
+                found.append(_Try(proposal, plan))
+        return found
+
+    def _climb(self, visit: _Visit) -> None:
+        """Try every plan under longer and longer time-outs, until it ends or can no longer be the best."""
+        c = self.config
+        best_ms = visit.default_ms
+        for rung in (*c.ladder, None):
+            for one in visit.tries:
+                if one.latency_ms is not None or one.failure:
+                    continue
+                bound_ms = c.factor * best_ms
+                limit_ms = max(c.floor_ms, bound_ms if rung is None else min(rung * visit.default_ms, bound_ms))
+                if limit_ms <= one.limit_ms:
+                    continue
+                one.limit_ms = limit_ms
+                ended = self._execute(visit, one.proposal.hints, limit_ms)
+                if ended is None:
+                    one.failure = "failed"
+                elif not ended[1]:
+                    one.latency_ms = ended[0]
+                    if visit.digest is not None and ended[2] != visit.digest:
+                        one.failure = "wrong result"
+                    else:
+                        best_ms = min(best_ms, ended[0])
+
+    def _verify(self, visit: _Visit, *, seed: int) -> set[PlanHints]:
+        """Measure the best of what ran faster than the default in pairs, and return which were."""
+        c = self.config
+        fast = [one for one in visit.tries if one.latency_ms is not None and not one.failure]
+        fast = [one for one in fast if (one.latency_ms or 0.0) * (1 + c.serving.margin) <= visit.default_ms]
+        fast = sorted(fast, key=lambda one: one.latency_ms or 0.0)[: c.verified]
+        if not fast:
+            return set()
+        names = {str(number): one for number, one in enumerate(fast)}
+
+        def note(name: str, execution: Execution) -> None:
+            hints = "" if name == "default" else str(names[name].proposal.hints)
+            self._note(visit.key, hints, execution, purpose="verify")
+
+        config = c.measure.model_copy(update={"seed": seed, "timeout_ms": c.default_timeout_ms})
+        variants = {name: one.proposal.hints for name, one in names.items()}
+        try:
+            measured = measure(self.database, visit.query, variants, config, on_execution=note)
+        except ConnectionLostError:
+            raise
+        except SQLError:
+            # The default itself cannot be measured, e.g. since its result changes: nothing can be verified then.
+            return set()
+        for name, one in names.items():
+            self.memory.remember(
+                visit.query,
+                entry_of(
+                    measured,
+                    name,
+                    key=visit.key,
+                    hints=str(one.proposal.hints),
+                    source=one.proposal.source,
+                    backend=self.database,
+                    at=time.time(),
+                ),
+            )
+        return set(variants.values())
+
+    def _once(self, visit: _Visit, one: _Try) -> MeasurementEntry:
+        """Return what a try that was not verified tells: its time, or a bound on it; never enough to be served."""
+        if one.failure:
+            judgement, speedup = one.failure, 0.0
+        elif one.latency_ms is None:
+            judgement, speedup = "timed out", visit.default_ms / one.limit_ms
+        else:
+            judgement, speedup = "undecided", visit.default_ms / one.latency_ms
+        return MeasurementEntry(
+            visit.key,
+            self.memory.database,
+            str(one.proposal.hints),
+            judgement,
+            speedup,
+            None,
+            None,
+            visit.default_ms,
+            one.latency_ms,
+            0 if one.latency_ms is None else 1,
+            None,
+            one.proposal.source,
+            self.database.catalog().version,
+            self.database.server_version,
+        )
+
+    def _execute(self, visit: _Visit, hints: PlanHints, timeout_ms: float) -> tuple[float, bool, str | None] | None:
+        """Run once, noted; return latency, whether it timed out, and the digest; None where the database refuses."""
+        try:
+            execution = self.database.execute(visit.query, hints, timeout_ms=timeout_ms)
+        except ConnectionLostError:
+            raise
+        except DatabaseError:
+            self.spent.executions += 1
+            return None
+        self._note(visit.key, str(hints), execution, purpose="explore")
+        return execution.latency_ms, execution.timed_out, execution.digest
+
+    def _note(self, key: str, hints: str, execution: Execution, *, purpose: str) -> None:
+        self.spent.executions += 1
+        self.spent.seconds += execution.latency_ms / 1000
+        self.journal.add_execution(
+            ExecutionEntry(
+                key,
+                self.memory.database,
+                hints,
+                execution.latency_ms,
+                execution.timed_out,
+                execution.num_rows,
+                execution.digest,
+                purpose,
+            )
+        )

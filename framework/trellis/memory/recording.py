@@ -1,0 +1,47 @@
+"""A measurement as the journal keeps it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trellis.memory.journal import MeasurementEntry
+
+if TYPE_CHECKING:
+    from trellis.contracts import DatabaseBackend
+    from trellis.measuring.measure import Measurement
+
+
+def entry_of(
+    measurement: Measurement, variant: str, *, key: str, hints: str, source: str, backend: DatabaseBackend, at: float
+) -> MeasurementEntry:
+    """Return one variant of a measurement as an entry.
+
+    Args:
+        measurement: As `trellis.measuring` returned it.
+        variant: Its name there.
+        key: The query's.
+        hints: The variant's, as text.
+        source: Who proposed them.
+        backend: Where it was measured.
+        at: When, in seconds since 1970.
+    """
+    result, default = measurement.variants[variant], measurement.default
+    speedup = result.speedup
+    failed = result.judgement in ("failed", "wrong result")
+    return MeasurementEntry(
+        key,
+        backend.identity,
+        hints,
+        result.judgement,
+        0.0 if failed else 1.0 if speedup is None else speedup.value,
+        None if speedup is None else speedup.low,
+        None if speedup is None else speedup.high,
+        default.median_ms,
+        result.median_ms,
+        len(result.latencies_ms),
+        result.digest,
+        source,
+        backend.catalog().version,
+        backend.server_version,
+        at,
+    )

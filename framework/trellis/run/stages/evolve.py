@@ -1,0 +1,118 @@
+"""The stage `evolve`: a workload is visited again and again, and with every execution its memory knows more.
+
+All that was learned lies in the journal, which outlives the run: a second run of the stage on the same journal goes on from what
+the first one knew, and whoever serves from the journal (`trellis.sql.connect`) has each decision as soon as it is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from trellis.contracts import (
+    DatabaseBackend,
+    Embedder,
+    Finding,
+    Proposer,
+    RetrievalStore,
+    Stage,
+    StageContext,
+    StageStep,
+    State,
+    Task,
+)
+from trellis.errors import RunError
+from trellis.exploring.explorer import Explorer
+from trellis.exploring.workload import Iteration, explore_workload
+from trellis.memory.journal import Journal
+from trellis.memory.memory import Memory
+from trellis.run.stages.config import EvolveConfig
+from trellis.types import Problem
+
+
+class Evolve(Stage):
+    """Explores every query of a workload, some iterations long, or until an iteration changes nothing."""
+
+    Config = EvolveConfig
+
+    def __init__(
+        self,
+        config: EvolveConfig,
+        *,
+        task: Task,
+        database: DatabaseBackend,
+        proposer: Proposer,
+        store: RetrievalStore | None = None,
+        embedder: Embedder | None = None,
+    ) -> None:
+        if (store is None) != (embedder is None):
+            raise RunError("evolve takes a store and an embedder, or neither: each is of no use without the other")
+        self.config = config
+        self.task = task
+        self.database = database
+        self.proposer = proposer
+        self.store = store
+        self.embedder = embedder
+        self._done = 0
+        self._quiet = 0
+
+    def run(self, context: StageContext) -> Iterator[StageStep]:
+        """Yield a step per iteration."""
+        c = self.config
+        path = context.directory / "journal.sqlite" if c.journal is None else Path(c.journal).expanduser()
+        problems = list(self.task.problems(c.split))[: c.queries]
+        if not problems:
+            raise RunError(f"there is nothing to explore: the workload's split '{c.split}' holds no queries")
+        journal = Journal(path)
+        try:
+            memory = Memory(journal, database=self.database.identity, store=self.store, embedder=self.embedder)
+            explorer = Explorer(self.database, memory=memory, proposer=self.proposer, config=c.explore)
+            for iteration in explore_workload(
+                explorer,
+                problems,
+                iterations=c.iterations,
+                patience=c.patience,
+                done=self._done,
+                quiet=self._quiet,
+                on_query=lambda place, _: context.progress(place + 1, len(problems)),
+            ):
+                self._done, self._quiet = iteration.number, iteration.quiet
+                ends = bool(iteration.stopped) or self._quiet >= c.patience
+                if iteration.stopped:
+                    # Nothing is left to spend, and a run that is resumed would find the same.
+                    self._done = c.iterations
+                yield StageStep(
+                    iteration.number,
+                    iteration.number if ends else c.iterations,
+                    {
+                        **iteration.metrics(),
+                        "executions": float(explorer.spent.executions),
+                        "exploring_s": explorer.spent.seconds,
+                        **{f"learn/{name}": value for name, value in iteration.learned.items()},
+                    },
+                    checkpoint=True,
+                    findings=tuple(_findings(iteration, problems, c)),
+                )
+        finally:
+            journal.close()
+
+    def state(self) -> State:
+        """Return the iterations made; all else is in the journal."""
+        return State(values={"done": self._done, "quiet": self._quiet})
+
+    def restore(self, state: State) -> None:
+        """Go on from `state`."""
+        self._done = int(state.values["done"])  # type: ignore[arg-type]
+        self._quiet = int(state.values["quiet"])  # type: ignore[arg-type]
+
+
+def _findings(iteration: Iteration, problems: Sequence[Problem], config: EvolveConfig) -> Iterator[Finding]:
+    skipped = [(one, p) for one, p in zip(iteration.explored, problems, strict=False) if one.skipped]
+    if skipped:
+        one, problem = skipped[0]
+        others = f", and {len(skipped) - 1} more" if len(skipped) > 1 else ""
+        yield Finding("queries-left-alone", f"{problem.id}{others}: {one.skipped}")
+    if iteration.stopped:
+        yield Finding("budget-spent", f"exploring ended after {iteration.stopped}")
+    elif iteration.quiet >= config.patience:
+        yield Finding("converged", f"no decision has changed in {iteration.quiet} iterations: the stage ends here")

@@ -1,0 +1,442 @@
+"""What one process serves of a journal: the decisions that hold, how they fare, and what has changed under them.
+
+A thread of its own reads the journal and the schema and writes what was counted; executing a query never waits for it. It has a
+connection of its own only while it looks at the schema.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from trellis.errors import DatabaseError, QuerySyntaxError, SQLError
+from trellis.memory.drift import drift_of, note_catalog
+from trellis.memory.journal import DecisionEntry, ExecutionEntry, Journal, query_key
+from trellis.memory.serving import Ledger, ServedPlan, ServingConfig, plan_of
+from trellis.sql.catalog import Catalog
+from trellis.sql.fingerprint import own_form
+from trellis.sql.fit import check_hints
+from trellis.sql.grammar import parse_hints
+from trellis.sql.query import Query
+from trellis.sql.reader import parse_query
+from trellis.sql.safety import check_safe
+from trellis_postgres.backend import Postgres
+from trellis_postgres.config import PostgresConfig
+from trellis_postgres.dialects.base import HintDialect
+from trellis_postgres.serving.guard import settings_text
+from trellis_postgres.serving.recognition import Readings, Value, is_select, literals, read, template
+
+_log = logging.getLogger("trellis.serving")
+_REMEMBERED = 4096
+_PENDING = 100_000
+_READY_S = 30.0
+_NONE: Any = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What is sent in a query's place.
+
+    Attributes:
+        plan: Why.
+        sql: One statement with the user's own parameters.
+        settings: The statements that set what goes with it.
+    """
+
+    plan: ServedPlan
+    sql: bytes
+    settings: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What holds at one time; replaced as a whole.
+
+    Attributes:
+        catalog: The schema.
+        server_version: The server's.
+        plans: By query key.
+        texts: The measured text by query key.
+        fingerprints: Of what is served.
+        found: What was looked up, by text and literals; forgotten when it is full.
+        templates: The fingerprint by template.
+    """
+
+    catalog: Catalog
+    server_version: int
+    plans: Mapping[str, ServedPlan]
+    texts: Mapping[str, str]
+    fingerprints: frozenset[str]
+    found: dict[tuple[bytes, tuple[Value, ...]], Statement | None] = field(default_factory=dict)
+    templates: dict[str, str] = field(default_factory=dict)
+
+
+class Serving:
+    """The plans of one journal for one database, shared by this process's connections.
+
+    Args:
+        path: The journal.
+        config: The rules.
+        dsn: How the schema is looked at: as the connections do.
+
+    Attributes:
+        libraries: What connections must load.
+    """
+
+    def __init__(self, path: Path, config: ServingConfig, dsn: str) -> None:
+        self.path = path
+        self.config = config
+        self.libraries: tuple[str, ...] = ()
+        self._look = PostgresConfig.model_validate(
+            {
+                "dsn": dsn,
+                "dialect": config.dialect,
+                "allow_privileged": True,
+                "application_name": "trellis: serving",
+            }
+        )
+        self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._ready, self._wake = threading.Event(), threading.Event()
+        self._failure: Exception | None = None
+        self._working = threading.RLock()
+        self._counting = threading.Lock()
+        self._closed = False
+        self._state: _State | None = None
+        self._dialect: HintDialect | None = None
+        self._database = ""
+        self._mark = (-1, -1)
+        self._looked_at = 0.0
+        self._ledgers: dict[int, Ledger] = {}
+        self._withdrawn: set[int] = set()
+        self._executions: deque[ExecutionEntry] = deque(maxlen=_PENDING)
+        self._decisions: deque[tuple[int, DecisionEntry]] = deque()
+        self._journal = Journal(path)
+        threading.Thread(target=self._run, name="trellis serving", daemon=True).start()
+
+    def attach(self, connection: Any) -> None:
+        """Keep working while this connection is open."""
+        self._connections.add(connection)
+
+    def wait_ready(self) -> None:
+        """Return when it knows what to serve.
+
+        Raises:
+            DatabaseError: The server cannot be reached, or cannot do the dialect.
+        """
+        if not self._ready.wait(_READY_S):
+            raise DatabaseError(f"the schema could not be read within {_READY_S:g} s, so nothing can be served")
+        if self._failure is not None:
+            raise self._failure
+
+    @property
+    def database(self) -> str:
+        """Which database, as `DatabaseBackend.identity` names it."""
+        return self._database
+
+    @property
+    def dialect(self) -> str:
+        """How hints are given."""
+        return "" if self._dialect is None else self._dialect.name
+
+    def counts(self) -> dict[str, float]:
+        """Return what this process has counted: "plans" now, executions "served", "default" and "fallbacks", "gain_ms"."""
+        state = self._state
+        with self._counting:
+            ledgers = list(self._ledgers.values())
+            live = [] if state is None else [p for p in state.plans.values() if p.decision.id not in self._withdrawn]
+        return {
+            "plans": len(live),
+            "served": sum(ledger.num_served for ledger in ledgers),
+            "default": sum(ledger.num_default for ledger in ledgers),
+            "fallbacks": sum(ledger.num_fallbacks for ledger in ledgers),
+            "gain_ms": sum(ledger.gain_ms for ledger in ledgers),
+        }
+
+    def look_up(self, text: bytes, values: Any) -> Statement | None:
+        """Return what to send in a query's place; None for almost everything.
+
+        Args:
+            text: As it would be sent, with $1, $2, …
+            values: Their Python values in that order.
+        """
+        state = self._state
+        if state is None or not state.plans:
+            return None
+        bound = literals(values) if values else ()
+        if bound is None:
+            return None
+        key = (text, bound)
+        found = state.found.get(key, _NONE)
+        if found is _NONE:
+            found = self._recognised(state, text, bound)
+            if len(state.found) >= _REMEMBERED:
+                state.found.clear()
+            state.found[key] = found
+        if found is None or found.plan.decision.id in self._withdrawn:
+            return None
+        return found  # type: ignore[no-any-return]
+
+    def next_is_default(self, found: Statement) -> bool:
+        """Whether this execution is to run untouched, to keep the comparison fresh."""
+        with self._counting:
+            return self._ledger(found).next_is_default()
+
+    def served(self, found: Statement, latency_ms: float, num_rows: int | None) -> None:
+        """Note a served execution."""
+        with self._counting:
+            reason = self._ledger(found).served(latency_ms)
+        self._note(found, found.plan.decision.hints, latency_ms, False, num_rows, reason)
+
+    def ran_untouched(self, found: Statement, latency_ms: float, num_rows: int | None) -> None:
+        """Note an execution that ran untouched although its query is served."""
+        with self._counting:
+            reason = self._ledger(found).untouched(latency_ms)
+        self._note(found, "", latency_ms, False, num_rows, reason)
+
+    def fell_back(self, found: Statement, latency_ms: float, error: str, *, timed_out: bool) -> None:
+        """Note a try that failed: its plan is withdrawn at once."""
+        with self._counting:
+            reason = self._ledger(found).fell_back(latency_ms, error)
+        self._note(found, found.plan.decision.hints, latency_ms, timed_out, None, reason)
+
+    def synchronise(self, *, schema: bool = False) -> None:
+        """Write what was counted and read what was decided, now and in this thread.
+
+        Args:
+            schema: Whether to look at the schema too.
+        """
+        with self._working:
+            if self._closed:
+                return
+            self._write()
+            if schema:
+                self._look_at_schema()
+            self._read_decisions()
+            self._write()
+
+    def _note(
+        self, found: Statement, hints: str, latency_ms: float, timed_out: bool, num_rows: int | None, reason: str
+    ) -> None:
+        decision = found.plan.decision
+        self._executions.append(
+            ExecutionEntry(
+                decision.key, decision.database, hints, latency_ms, timed_out, num_rows, None, "serve", time.time()
+            )
+        )
+        if reason:
+            self._withdraw(found.plan, reason)
+
+    def _withdraw(self, plan: ServedPlan, reason: str) -> None:
+        decision = plan.decision
+        with self._counting:
+            if decision.id in self._withdrawn:
+                return
+            self._withdrawn.add(decision.id)
+        _log.info("withdrawn: %s: %s", decision.key, reason)
+        entry = DecisionEntry(
+            decision.key, decision.database, "withdraw", decision.hints, reason, plan.measurement.id, time.time()
+        )
+        self._decisions.append((decision.id, entry))
+        self._wake.set()
+
+    def _ledger(self, found: Statement) -> Ledger:
+        number = found.plan.decision.id
+        if number not in self._ledgers:
+            self._ledgers[number] = Ledger(found.plan, self.config)
+        return self._ledgers[number]
+
+    def _recognised(self, state: _State, text: bytes, bound: tuple[Value, ...]) -> Statement | None:
+        """Look a text up that was not seen before: by its template first, which costs less than reading it."""
+        try:
+            sql = text.decode()
+        except UnicodeDecodeError:
+            return None
+        if len(sql) > self.config.max_text_chars or not is_select(sql):
+            return None
+        readings = read(sql, bound)
+        if readings is None:
+            return None
+        for reading in readings.texts:
+            shape = template(reading)
+            if shape is None:
+                continue
+            try:
+                if shape not in state.templates:
+                    if len(state.templates) >= _REMEMBERED:
+                        state.templates.clear()
+                    state.templates[shape] = _parsed(reading, state.catalog).fingerprint
+                if state.templates[shape] in state.fingerprints:
+                    query = _parsed(reading, state.catalog)
+                    plan = state.plans.get(query_key(query))
+                    if plan is not None:
+                        return self._statement(state, plan, query, readings)
+            except SQLError:
+                # What cannot be read here is PostgreSQL's business alone.
+                state.templates.setdefault(shape, "")
+        return None
+
+    def _statement(self, state: _State, plan: ServedPlan, query: Query, readings: Readings) -> Statement | None:
+        """Write a query under its plan's hints; None where they are not about these aliases."""
+        measured = _parsed(state.texts[plan.decision.key], state.catalog)
+        if own_form(query.reading).text != own_form(measured.reading).text:
+            return None
+        hints = parse_hints(plan.decision.hints)
+        marked = _parsed(readings.marked, state.catalog)
+        assert self._dialect is not None
+        try:
+            check_safe(query.tree, dialect="postgres")
+            check_hints(hints, marked, state.catalog)
+            hinted = self._dialect.hinted(marked, hints)
+        except SQLError as error:
+            self._withdraw(plan, f"its hints cannot be asked for any more: {error}")
+            return None
+        sql = readings.restored(hinted.sql)
+        if sql is None:
+            return None
+        return Statement(plan, sql.encode(), settings_text(hinted.settings, plan.timeout_ms))
+
+    def _run(self) -> None:
+        try:
+            with self._working:
+                self._look_at_schema()
+                self._read_decisions()
+        except (SQLError, psycopg.Error) as error:
+            self._failure = error
+            self._close()
+            self._ready.set()
+            return
+        self._ready.set()
+        idle = 0
+        while True:
+            self._wake.wait(self.config.poll_s)
+            self._wake.clear()
+            # A connection is attached right after this is ready: one round without any is no sign yet.
+            idle = 0 if any(not connection.closed for connection in self._connections) else idle + 1
+            try:
+                self.synchronise(schema=time.monotonic() - self._looked_at > self.config.drift_s)
+            except (SQLError, psycopg.Error) as error:
+                _log.warning("the memory or the schema could not be read; what is served stays as it is: %s", error)
+            if idle > 1 and self._let_go():
+                return
+
+    def _let_go(self) -> bool:
+        with _opening:
+            if any(not connection.closed for connection in self._connections):
+                return False
+            self._close()
+            return True
+
+    def _close(self) -> None:
+        with self._working:
+            if not self._closed:
+                self._write()
+                self._closed = True
+                self._journal.close()
+
+    def _look_at_schema(self) -> None:
+        found = {} if self._dialect is None else {"dialect": self._dialect.name}
+        backend = Postgres(self._look.model_copy(update=found))
+        try:
+            self._dialect, self.libraries = backend.hint_dialect, backend.libraries
+            self._database = backend.identity
+            catalog, version = backend.catalog(), backend.server_version
+        finally:
+            backend.close()
+        self._looked_at = time.monotonic()
+        note_catalog(self._journal, catalog)
+        state = self._state
+        if state is None or (state.catalog.version, state.server_version) != (catalog.version, version):
+            self._state = _State(catalog, version, {}, {}, frozenset())
+            self._mark = (-1, -1)
+
+    def _read_decisions(self) -> None:
+        """Take over the decisions that hold, and withdraw those whose measurement no longer does."""
+        assert self._state is not None
+        mark = self._journal.decision_mark()
+        if mark == self._mark:
+            return
+        catalog, version = self._state.catalog, self._state.server_version
+        plans: dict[str, ServedPlan] = {}
+        texts: dict[str, str] = {}
+        fingerprints = set()
+        for key, decision in self._journal.served(self._database).items():
+            entry = self._journal.query(key)
+            if decision.action != "serve" or decision.id in self._withdrawn or entry is None:
+                continue
+            plan = plan_of(decision, self._journal.measurements(key=key, database=self._database), self.config)
+            if plan is None:
+                continue
+            m = plan.measurement
+            if (m.catalog_version, m.server_version) != (catalog.version, version):
+                drift = drift_of(_parsed(entry.sql, catalog), self._journal, catalog, version)(m)
+                if drift:
+                    self._withdraw(plan, f"{drift}: not served until it is verified again")
+                    continue
+            plans[key], texts[key] = plan, entry.sql
+            fingerprints.add(entry.fingerprint)
+        self._state = _State(catalog, version, plans, texts, frozenset(fingerprints), templates=self._state.templates)
+        self._mark = mark
+
+    def _write(self) -> None:
+        """Write what was counted, and withdraw in the journal what nobody has decided on since."""
+        count = len(self._executions)
+        if count:
+            entries = [self._executions[i] for i in range(count)]
+            known = {key for key in {entry.key for entry in entries} if self._journal.query(key) is not None}
+            self._journal.add_executions([entry for entry in entries if entry.key in known])
+            for _ in range(count):
+                self._executions.popleft()
+        while self._decisions:
+            number, entry = self._decisions[0]
+            holding = self._journal.decisions(key=entry.key, database=entry.database)
+            if holding and holding[-1].id == number:
+                self._journal.decide(entry)
+            self._decisions.popleft()
+
+
+_opening = threading.Lock()
+_open: dict[tuple[int, Path, ServingConfig, str], Serving] = {}
+
+
+def serving_of(path: str | Path, config: ServingConfig, dsn: str) -> Serving:
+    """Return what serves a journal to a database in this process, started where it is not there.
+
+    Raises:
+        MemoryFileError: The journal cannot be opened.
+    """
+    key = (os.getpid(), Path(path).expanduser().resolve(), config, dsn)
+    with _opening:
+        found = _open.get(key)
+        if found is None or found._closed:
+            found = _open[key] = Serving(key[1], config, dsn)
+    return found
+
+
+def _finish() -> None:
+    for (pid, *_), serving in list(_open.items()):
+        if pid == os.getpid():
+            try:
+                serving._close()
+            except SQLError as error:
+                _log.warning("what was counted last could not be written: %s", error)
+
+
+atexit.register(_finish)
+
+
+def _parsed(sql: str, catalog: Catalog) -> Query:
+    try:
+        return parse_query(sql, dialect="postgres", catalog=catalog)
+    except RecursionError:
+        raise QuerySyntaxError("it is nested too deeply") from None

@@ -1,0 +1,202 @@
+"""Exploring on a real PostgreSQL: what is tried, verified, decided and remembered, and what a kill leaves behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from random import Random
+
+import psycopg
+import pytest
+
+from trellis import build
+from trellis.contracts import Proposal, Proposer
+from trellis.exploring.config import ExploreConfig
+from trellis.exploring.explorer import Explorer
+from trellis.exploring.workload import explore_workload
+from trellis.memory.journal import Journal, query_key
+from trellis.memory.memory import Memory
+from trellis.memory.serving import worth
+from trellis.sql import parse_hints, random_hints
+from trellis.types import Problem
+
+# The planner takes x = 1 and y = 1 for independent; they are one, so it expects a hundredth of the rows that come.
+SLOW = "SELECT count(*) FROM a, b, c WHERE a.id = b.a AND b.id = c.b AND a.x = 1 AND a.y = 1 AND c.z = 3"
+
+
+class Given(Proposer):
+    def __init__(self, *texts):
+        self.hints = [parse_hints(text) for text in texts]
+        self.learned = []
+
+    def propose(self, situation, n, *, seed=0):
+        known = {tried.hints for tried in situation.tried}
+        return [Proposal(hints, "given") for hints in self.hints if hints not in known][:n]
+
+    def learn(self, tried, queries, *, seed=0):
+        self.learned.append({key: len(list_) for key, list_ in tried.items()})
+        return {"seen": float(len(tried))}
+
+
+class Dice(Proposer):
+    def propose(self, situation, n, *, seed=0):
+        rng = Random(seed)
+        drawn = [random_hints(situation.query, rng, methods=False, scans=False) for _ in range(n)]
+        return [Proposal(hints, "dice") for hints in dict.fromkeys(drawn)]
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("explored") / "data")
+
+
+@pytest.fixture(scope="module")
+def database(directory):
+    backend = build("postgres", {"directory": directory})
+    with psycopg.connect(backend.admin_dsn(), autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
+        for table, rows, columns in (
+            ("a", 2000, "i % 10 AS x, i % 10 AS y"),
+            ("b", 20000, "i % 2000 AS a"),
+            ("c", 40000, "i % 20000 AS b, i % 50 AS z"),
+        ):
+            connection.execute(f"CREATE TABLE {table} AS SELECT i AS id, {columns} FROM generate_series(1, {rows}) i")
+        connection.execute("ANALYZE")
+    yield backend
+    backend.close()
+
+
+@pytest.fixture
+def memory(database, tmp_path):
+    journal = Journal(tmp_path / "journal.sqlite")
+    yield Memory(journal, database=database.identity)
+    journal.close()
+
+
+NESTED = "Set(enable_hashjoin off) Set(enable_mergejoin off)"
+HASHED = "Set(enable_hashjoin on) Set(enable_nestloop off) Set(enable_mergejoin off)"
+PROBLEM = Problem("slow", SLOW)
+
+
+def test_what_is_much_slower_is_stopped_and_never_served(database, memory):
+    explorer = Explorer(database, memory=memory, proposer=Given(NESTED))
+    found = explorer.explore(PROBLEM)
+    assert found.tried == 1
+    assert found.best_ms == found.default_ms
+    (measured,) = memory.journal.measurements()
+    assert measured.judgement == "timed out"
+    assert worth(measured, explorer.config.serving)
+    assert [d.action for d in memory.journal.decisions()] == ["keep default"]
+
+
+def test_what_is_faster_is_verified_and_decided(database, memory):
+    with psycopg.connect(database.admin_dsn(), autocommit=True) as connection:
+        # A default that is bad for a reason that no statistics show.
+        connection.execute("ALTER ROLE trellis_reader SET enable_hashjoin = off")
+        connection.execute("ALTER ROLE trellis_reader SET enable_mergejoin = off")
+    bad = build("postgres", {"directory": str(database.server.directory)})
+    try:
+        explorer = Explorer(bad, memory=Memory(memory.journal, database=bad.identity), proposer=Given(HASHED))
+        found = explorer.explore(PROBLEM)
+        assert found.decision.action == "serve"
+        assert "with an equal result" in found.decision.reason
+        assert found.best_ms < found.default_ms
+        (served,) = memory.journal.served(bad.identity).values()
+        measured = next(m for m in memory.journal.measurements() if m.id == served.measurement)
+        assert measured.pairs >= 3
+        assert measured.low > 1
+    finally:
+        bad.close()
+        with psycopg.connect(database.admin_dsn(), autocommit=True) as connection:
+            connection.execute("ALTER ROLE trellis_reader RESET ALL")
+            connection.execute("ALTER ROLE trellis_reader SET default_transaction_read_only = on")
+
+
+def test_a_plan_that_has_run_does_not_run_again(database, memory):
+    explorer = Explorer(database, memory=memory, proposer=Dice(), config=ExploreConfig(tried=3))
+    tried = [explorer.explore(PROBLEM, seed=seed).tried for seed in range(8)]
+    shapes = set()
+    query = database.parse(SLOW)
+    for measured in memory.journal.measurements():
+        shape = database.explain(query, parse_hints(measured.hints)).shape()
+        assert shape not in shapes
+        shapes.add(shape)
+    assert sum(tried) == len(shapes)
+
+
+def test_every_execution_is_in_the_journal(database, memory):
+    explorer = Explorer(database, memory=memory, proposer=Dice())
+    explorer.explore(PROBLEM)
+    assert memory.journal.counts()["execution"] == explorer.spent.executions
+
+
+def test_bounds_end_the_workload(database, memory):
+    config = ExploreConfig(executions=6)
+    explorer = Explorer(database, memory=memory, proposer=Dice(), config=config)
+    problems = [Problem(str(z), SLOW.replace("c.z = 3", f"c.z = {z}")) for z in range(4)]
+    (iteration,) = explore_workload(explorer, problems, iterations=5, patience=9)
+    assert "executions" in iteration.stopped
+    assert 0 < len(iteration.explored) < 4
+
+
+def test_it_ends_when_nothing_changes_and_the_proposer_has_learned(database, memory):
+    proposer = Given(NESTED)
+    explorer = Explorer(database, memory=memory, proposer=proposer)
+    iterations = list(explore_workload(explorer, [PROBLEM], iterations=9, patience=2))
+    assert [iteration.quiet for iteration in iterations] == [1, 2]
+    assert proposer.learned == [{query_key(database.parse(SLOW)): 1}] * 2
+    assert iterations[-1].learned == {"seen": 1.0}
+
+
+def test_a_default_that_takes_too_long_is_left_alone(database, memory):
+    config = ExploreConfig(default_timeout_ms=1)
+    found = Explorer(database, memory=memory, proposer=Dice(), config=config).explore(PROBLEM)
+    assert "default_timeout_ms" in found.skipped
+    assert found.tried == 0
+
+
+@pytest.mark.parametrize("executions", [3, 9, 14])
+def test_killed_at_any_point_nothing_is_lost_or_served_unverified(database, directory, tmp_path, executions):
+    script = textwrap.dedent(f"""
+        import sys
+        sys.path.insert(0, {os.path.dirname(__file__)!r})
+        from test_explorer import *
+        backend = build("postgres", {{"directory": {directory!r}}})
+        memory = Memory(Journal({str(tmp_path / "journal.sqlite")!r}), database=backend.identity)
+        explorer = Explorer(backend, memory=memory, proposer=Dice())
+        note = explorer._note
+        def noted(*args, **words):
+            note(*args, **words)
+            print(explorer.spent.executions, flush=True)
+            if explorer.spent.executions == {executions}:
+                os.kill(os.getpid(), signal.SIGKILL)
+        explorer._note = noted
+        for seed in range(9):
+            explorer.explore(PROBLEM, seed=seed)
+    """)
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    journal = Journal(tmp_path / "journal.sqlite")
+    assert journal.counts()["execution"] == executions
+    measured = {m.id: m for m in journal.measurements()}
+    for decision in journal.decisions():
+        assert decision.action != "serve" or not worth(measured[decision.measurement], ExploreConfig().serving)
+    memory = Memory(journal, database=database.identity)
+    assert Explorer(database, memory=memory, proposer=Dice()).explore(PROBLEM, seed=99).default_ms > 0
+    journal.close()
+
+
+def test_a_server_that_dies_ends_the_visit_and_keeps_what_ran(database, memory):
+    explorer = Explorer(database, memory=memory, proposer=Dice())
+    explorer.explore(PROBLEM)
+    before = memory.journal.counts()["execution"]
+    os.kill(database.server.pid, signal.SIGKILL)
+    time.sleep(0.2)
+    with pytest.raises(Exception, match="connect"):
+        explorer.explore(PROBLEM, seed=1)
+    database.server.start()
+    assert memory.journal.counts()["execution"] == before
+    assert explorer.explore(PROBLEM, seed=2).default_ms > 0
