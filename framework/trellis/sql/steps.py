@@ -194,13 +194,13 @@ def _meant(left: JoinTree, right: JoinTree, block: Block) -> bool:
 
 def _linear(left: JoinTree, right: JoinTree, parts: Sequence[JoinTree], block: Block) -> bool:
     """Whether one part grows at a time: within each nullable side, and among all that is in none."""
-    theirs = frozenset(tree_aliases(right))
-    if isinstance(right, Join) and not any(outer.right == theirs for outer in block.outer_joins):
+    sides = {outer.right for outer in block.outer_joins}
+    if isinstance(right, Join) and frozenset(tree_aliases(right)) not in sides:
         return False
     level = _side(left, block)
-    return isinstance(left, Join) or not any(
-        isinstance(part, Join) and part is not right and _side(part, block) == level for part in parts
-    )
+    # A nullable side that is whole waits to be joined, it does not grow.
+    growing = [part for part in parts if isinstance(part, Join) and frozenset(tree_aliases(part)) not in sides]
+    return isinstance(left, Join) or not any(_side(part, block) == level for part in growing)
 
 
 def _side(part: JoinTree, block: Block) -> frozenset[str]:

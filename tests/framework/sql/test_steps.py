@@ -21,7 +21,7 @@ QUERIES = [
     "SELECT 1 FROM a AS t1, b AS t10, c AS t2 WHERE t1.x = t10.x AND t10.x = t2.x",
 ]
 PARSED = [parse_query(sql) for sql in QUERIES]
-queries = st.sampled_from(PARSED)
+queries = st.sampled_from(QUERIES).map(dict(zip(QUERIES, PARSED, strict=True)).__getitem__)
 seeds = st.integers(0, 10_000)
 
 
@@ -112,6 +112,11 @@ def test_without_bushy_trees_one_part_grows():
 def test_what_cannot_follow_is_refused_with_the_reason(lines, reason):
     with pytest.raises(HintError, match="(?s)" + reason.replace("(", r"\(")):
         next_lines(PARSED[0], lines)
+
+
+def test_without_bushy_trees_a_nullable_side_that_is_whole_waits():
+    lines = next_lines(PARSED[2], ["MergeJoin(d c)", "HashJoin(d c e)"], bushy=False)
+    assert {line.partition("(")[2] for line in lines} == {"a b)", "b a)"}
 
 
 def test_a_left_join_is_kept_to():
