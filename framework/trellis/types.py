@@ -134,6 +134,9 @@ class SampleRequest:
         temperature: 0 takes the most probable token each time.
         seed: Fixes the samples of this request, whatever else is in the batch.
         grammar: A grammar (GBNF) the completion must match; only policies with capability "grammar" take one.
+        choices: The completion is exactly one of these texts, and ends with its last token (`finish` is "stop"); where one is
+            the beginning of another, with the end-of-sequence token after it ("end"). `stop` does nothing then. Only policies
+            with capability "choices" take them.
     """
 
     prefix: Trajectory
@@ -143,6 +146,7 @@ class SampleRequest:
     temperature: float = 1.0
     seed: int = 0
     grammar: str | None = None
+    choices: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +156,9 @@ class Completion:
     Attributes:
         token_ids: The new tokens, the end-of-sequence token included.
         pieces: The text each token adds; joined they are the completion's text. As long as `token_ids`.
-        log_probs: Natural log-probability of each token at temperature 1, under the same grammar mask as sampling.
-        finish: "end": end of sequence; "stop": the stop text; "length": out of tokens.
+        log_probs: Natural log-probability of each token at temperature 1, under the same mask (of grammar or choices)
+            as sampling.
+        finish: "end": end of sequence; "stop": the stop text, or the end of a choice; "length": out of tokens.
     """
 
     token_ids: tuple[int, ...]

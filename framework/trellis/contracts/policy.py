@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class Policy(ABC):
     """Samples completions and says how probable they are.
 
-    Capabilities: "trainable" (is a `TrainablePolicy`), "grammar" (takes `SampleRequest.grammar`).
+    Capabilities: "trainable" (is a `TrainablePolicy`), "grammar" (takes `SampleRequest.grammar`), "choices" (takes
+    `SampleRequest.choices`).
     """
 
     @abstractmethod

@@ -26,12 +26,14 @@ class Tried:
             they were stopped, what they could have reached at most.
         judgement: As `trellis.measuring` says it.
         median_ms: Their own median time; None where they never finished.
+        source: Who proposed them, as their `Proposal` said; empty where nobody knows.
     """
 
     hints: PlanHints
     speedup: float
     judgement: str
     median_ms: float | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,4 +152,4 @@ def _read(sql: str, dialect: str) -> Query:
 
 
 def _tried(m: MeasurementEntry) -> Tried:
-    return Tried(parse_hints(m.hints) if m.hints else PlanHints(), m.speedup, m.judgement, m.median_ms)
+    return Tried(parse_hints(m.hints) if m.hints else PlanHints(), m.speedup, m.judgement, m.median_ms, m.source)

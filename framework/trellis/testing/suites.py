@@ -32,6 +32,7 @@ __all__ = [
     "PolicyOptimizerSuite",
     "PolicySuite",
     "PromptBuilderSuite",
+    "ProposerSuite",
     "RewardModelSuite",
     "SearchSuite",
     "StoreSuite",
@@ -143,7 +144,7 @@ class StoreSuite(ComponentSuite):
     kind = "store"
 
 
-class EmbedderSuite(ComponentSuite):
-    """The checks of an embedder."""
+class ProposerSuite(ComponentSuite):
+    """The checks of a proposer."""
 
-    kind = "embedder"
+    kind = "proposer"

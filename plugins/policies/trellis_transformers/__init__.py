@@ -14,5 +14,5 @@ def trellis_policies() -> Iterable[Component]:
         summary="any causal language model of transformers: from scratch, from a directory, or from the hub",
         config=TransformersConfig,
         factory="trellis_transformers.policy:TransformersPolicy",
-        capabilities=frozenset({"trainable"}),
+        capabilities=frozenset({"trainable", "choices"}),
     )

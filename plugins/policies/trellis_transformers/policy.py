@@ -16,12 +16,12 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
 from trellis import Completion, SampleRequest, Step, TrainablePolicy, Trajectory
-from trellis.errors import CapabilityError, CheckpointError, TokenizerError
+from trellis.errors import CapabilityError, CheckpointError, ContractError, TokenizerError
 from trellis.nn import TokenBatch, pad, token_log_probs
 from trellis_transformers.config import CharacterTokenizer, TransformersConfig
 from trellis_transformers.models import device_named, from_scratch, pretrained
 from trellis_transformers.prefix_cache import PrefixCache
-from trellis_transformers.sampling import Row, sample_rows, uniforms
+from trellis_transformers.sampling import Choices, Row, sample_rows, uniforms
 from trellis_transformers.tokenizer import Pieces, character_tokenizer
 
 
@@ -181,12 +181,21 @@ class TransformersPolicy(TrainablePolicy):
         return Row(
             prefix=prefix,
             max_tokens=room,
-            stop=request.stop,
+            stop=request.stop if request.choices is None else None,
             temperature=request.temperature,
             uniforms=uniforms(request.seed, index, request.max_tokens) if request.temperature > 0 else np.zeros(0),
             decoder=self._pieces.decoder(),
+            choices=None if request.choices is None else self._choices(request.choices),
             finish="length" if room < 1 else None,
         )
+
+    def _choices(self, texts: tuple[str, ...]) -> Choices:
+        sequences = [self._tokens(text, False) for text in texts]
+        if not all(sequences) or not sequences:
+            raise ContractError(
+                "`choices` of a request are one text or more, none of them empty; None allows every text"
+            )
+        return Choices.of(sequences, end_id=self._end_id)
 
     def _batches(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
         """Split rows into batches of like length, cached prefixes apart from others."""

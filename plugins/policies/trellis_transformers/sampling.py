@@ -1,14 +1,15 @@
 """Batched sampling with a key-value cache and exact log-probabilities.
 
 Rows are padded on the left; each distinct prefix runs through the model once, however many completions it gets. Every
-row draws its uniform numbers from its own stream, so what is sampled for a row does not depend on its neighbours.
+row draws its uniform numbers from its own stream, so what is sampled for a row does not depend on its neighbours. Where a
+row has to be one of several texts, only tokens that go on with one of them may be drawn, and log-probabilities are of these.
 
 Shape suffixes: B rows, T tokens, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +22,28 @@ from trellis_transformers.tokenizer import PieceDecoder
 
 
 @dataclass(slots=True)
+class Choices:
+    """A node of the trie of the token sequences that a completion may be: which tokens may follow, and to where."""
+
+    after: dict[int, Choices] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, sequences: Iterable[Sequence[int]], *, end_id: int) -> Choices:
+        """Return the root of a trie; a sequence that is the beginning of another goes on with the end-of-sequence token."""
+        root = cls()
+        last = []
+        for sequence in sequences:
+            node = root
+            for token in sequence:
+                node = node.after.setdefault(token, cls())
+            last.append(node)
+        for node in last:
+            if node.after:
+                node.after[end_id] = cls()
+        return root
+
+
+@dataclass(slots=True)
 class Row:
     """One completion being sampled."""
 
@@ -30,6 +53,7 @@ class Row:
     temperature: float
     uniforms: np.ndarray
     decoder: PieceDecoder
+    choices: Choices | None = None
     ids: list[int] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)
     log_probs: list[float] = field(default_factory=list)
@@ -42,9 +66,13 @@ class Row:
         self.ids.append(token)
         self.pieces.append(piece)
         self.log_probs.append(log_prob)
+        if self.choices is not None:
+            self.choices = self.choices.after.get(token)
         if token in end_ids:
             self.finish = "end"
-        elif self.stop is not None and self.stop in self.tail + piece:
+        elif (self.choices is not None and not self.choices.after) or (
+            self.stop is not None and self.stop in self.tail + piece
+        ):
             self.finish = "stop"
         elif len(self.ids) >= self.max_tokens:
             self.finish = "length"
@@ -127,7 +155,7 @@ def sample_rows(
 
 def _draw(logits_BV: torch.Tensor, rows: Sequence[Row], end_ids: frozenset[int]) -> torch.Tensor:
     """Draw one token per row by inverse transform, and note its log-probability at temperature 1."""
-    log_probs_BV = logits_BV.float().log_softmax(-1)
+    log_probs_BV = _masked(logits_BV.float(), rows).log_softmax(-1)
     temperature_B = torch.tensor([row.temperature for row in rows], device=logits_BV.device)
     tokens_B = log_probs_BV.argmax(-1)
     if bool((temperature_B > 0).any()):
@@ -143,6 +171,17 @@ def _draw(logits_BV: torch.Tensor, rows: Sequence[Row], end_ids: frozenset[int])
     for row, token, log_prob in zip(rows, tokens_B.tolist(), chosen_B.tolist(), strict=True):
         row.add(token, log_prob, end_ids)
     return tokens_B
+
+
+def _masked(logits_BV: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
+    """Return logits in which what is no choice of its row is impossible."""
+    if all(row.choices is None for row in rows):
+        return logits_BV
+    forbidden_BV = torch.zeros(logits_BV.shape, dtype=torch.bool)
+    for forbidden_V, row in zip(forbidden_BV, rows, strict=True):
+        if row.choices is not None:
+            forbidden_V.fill_(True)[list(row.choices.after)] = False
+    return logits_BV.masked_fill(forbidden_BV.to(logits_BV.device), -torch.inf)
 
 
 def _keep(cache: PrefixCache, rows: Sequence[Row], layers: DynamicCache, width: int) -> None:

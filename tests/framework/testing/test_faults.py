@@ -8,18 +8,19 @@ import faulty_executors
 import faulty_optimizers
 import faulty_policies
 import faulty_prompts
+import faulty_proposers
 import faulty_records
 import faulty_rewards
 import faulty_searches
 import faulty_stores
 import faulty_tasks
 import pytest
-from faults import CASES, LEARNED, LEGAL, ORACLE, PARSE, TRAINABLE, register
+from faults import CASES, CHOICES, LEARNED, LEGAL, ORACLE, PARSE, TRAINABLE, register
 
 from trellis import Need
 from trellis.testing import check_component, checks
 from trellis.testing.checks import ALL
-from trellis.testing.material import Counts, Successor, Table
+from trellis.testing.material import Counts, Dice, Successor, Table
 from trellis.testing.material.tiny import Tiny
 from trellis_duckdb.backend import DuckDB
 
@@ -33,12 +34,12 @@ FAULTY = (
     faulty_databases,
     faulty_executors,
     faulty_stores,
-    faulty_embedders,
+    faulty_proposers,
 )
 
 RIGHT = {
     "successor": register(Successor, "task", capabilities=LEGAL | ORACLE | PARSE),
-    "table": register(Table, "policy"),
+    "table": register(Table, "policy", capabilities=CHOICES),
     "tiny": register(Tiny, "policy", capabilities=TRAINABLE),
     "counts": register(Counts, "reward", capabilities=LEARNED),
     "length": register(faulty_rewards.Length, "reward"),
@@ -46,6 +47,9 @@ RIGHT = {
     "supervised": register(faulty_optimizers.Supervised, "optimizer", capabilities=faulty_optimizers.PROCESS),
     "pairs": register(faulty_searches.Pairs, "search", capabilities=faulty_searches.SAMPLING),
     "duckdb": register(DuckDB, "database", capabilities=faulty_databases.SIDES),
+    "dice": register(Dice, "proposer"),
+    "ranked": register(faulty_proposers.Ranked, "proposer"),
+    "learner": register(faulty_proposers.Learner, "proposer", capabilities=faulty_proposers.LEARNS),
     "letters": register(faulty_embedders.Letters, "embedder"),
     "polite": register(faulty_prompts.Polite, "prompt"),
     "inline": register(faulty_executors.Inline, "executor"),

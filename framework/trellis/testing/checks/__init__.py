@@ -11,6 +11,7 @@ from trellis.testing.checks import (
     optimizer,
     policy,
     prompt,
+    proposer,
     reward,
     search,
     store,
@@ -30,6 +31,7 @@ ALL: tuple[Check, ...] = (
     *database.CHECKS,
     *executor.CHECKS,
     *store.CHECKS,
+    *proposer.CHECKS,
 )
 
 __all__ = ["ALL"]

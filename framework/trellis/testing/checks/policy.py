@@ -377,6 +377,27 @@ def _distance(one: Sequence[float], other: Sequence[float]) -> float:
     return max((abs(a - b) for a, b in zip(one, other, strict=True)), default=0.0)
 
 
+def choices_are_kept(subject: Subject) -> None:
+    """Whoever gives choices reads the answer without looking, and learns from its probability among them.
+
+    Let only tokens through that go on with a choice, and take log-probabilities after that mask.
+    """
+    policy: Policy = subject.make()
+    choices = ("12\n", "15\n", "3", "34")
+    asked = [replace(request, choices=choices) for request in _requests(n=8)]
+    found = _flat(policy.sample(asked))
+    strange = sorted({completion.text for completion in found} - set(choices))
+    expect(not strange, f"asked for one of {choices}, it writes {strange}")
+    for completion in found:
+        wanted = "end" if completion.text == "3" else "stop"
+        expect(completion.finish == wanted, f"finish is '{completion.finish}' after the choice {completion.text!r}")
+    certain = _flat(policy.sample([replace(request, choices=choices[:1]) for request in asked]))
+    for completion in certain:
+        expect(completion.text == choices[0], f"asked for {choices[0]!r} alone, it writes {completion.text!r}")
+        total = sum(completion.log_probs)
+        expect(abs(total) < TOLERANCE, f"the only choice has the log-probability {total}, not 0")
+
+
 CHECKS = (
     Check.of("policy", samples_have_the_shape_asked_for),
     Check.of("policy", sampled_log_probs_are_log_probs),
@@ -390,6 +411,7 @@ CHECKS = (
     Check.of("policy", log_probs_are_of_temperature_one),
     Check.of("policy", prefixes_are_continued),
     Check.of("policy", text_is_given_tokens),
+    Check.of("policy", choices_are_kept, {"choices"}),
     Check.of("policy", finished_text_ends_the_sequence, {"trainable"}),
     Check.of("policy", token_log_probs_have_a_gradient, {"trainable"}),
     Check.of("policy", batches_mask_what_the_policy_wrote, {"trainable"}),

@@ -3,6 +3,7 @@
     Successor   a task: the successor of each digit, one per line
     Table       a policy without torch: a table of exact probabilities
     Tiny        a trainable policy: a recurrent network over characters
+    Dice        a proposer: random join orders
     Counts      a learned reward: how much more often a step stands in traces than in rollouts
 
 Each is a complete component in few lines, and passes the kit itself.
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from trellis.component import Kind
 from trellis.testing.material.counts import Counts, CountsConfig
+from trellis.testing.material.dice import Dice, DiceConfig
 from trellis.testing.material.successor import Successor, SuccessorConfig
 from trellis.testing.material.table import Table, TableConfig
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Counts",
     "CountsConfig",
+    "Dice",
+    "DiceConfig",
     "Successor",
     "SuccessorConfig",
     "Table",
@@ -38,6 +42,9 @@ def material(kind: Kind, capabilities: Set[str] = frozenset()) -> object | None:
     """Return a fresh component of a kind, with these capabilities; None where the kit has none."""
     if kind == "policy" and "trainable" in capabilities:
         return trainable()
+    if kind == "policy" and "choices" in capabilities:
+        # Those who choose among texts want other texts than digits, and the kit's policies know nothing else.
+        return None
     match kind:
         case "task":
             return Successor(SuccessorConfig())
@@ -45,6 +52,8 @@ def material(kind: Kind, capabilities: Set[str] = frozenset()) -> object | None:
             return Table(TableConfig())
         case "reward":
             return Counts(CountsConfig())
+        case "proposer":
+            return Dice(DiceConfig())
     return None
 
 

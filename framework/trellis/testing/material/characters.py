@@ -59,13 +59,17 @@ class CharacterPolicy(Policy):
         log_probs: list[float] = []
         while len(ids) < request.max_tokens:
             row = self.next_log_probs(request.prefix.prompt, before + ids)
+            if request.choices is not None:
+                row = _masked(row, _following("".join(pieces), request.choices))
             token = _choose(row, request.temperature, rng)
             ids.append(token)
             log_probs.append(row[token])
             pieces.append("" if token == END else CHARACTERS[token])
             if token == END:
                 return Completion(tuple(ids), tuple(pieces), tuple(log_probs), "end")
-            if request.stop and "".join(pieces).endswith(request.stop):
+            if request.choices is not None and not _following("".join(pieces), request.choices):
+                return Completion(tuple(ids), tuple(pieces), tuple(log_probs), "stop")
+            if request.choices is None and request.stop and "".join(pieces).endswith(request.stop):
                 return Completion(tuple(ids), tuple(pieces), tuple(log_probs), "stop")
         return Completion(tuple(ids), tuple(pieces), tuple(log_probs), "length")
 
@@ -83,6 +87,18 @@ class CharacterPolicy(Policy):
                 before.append(token)
             steps.append(replace(step, log_probs=tuple(log_probs)))
         return replace(trajectory, steps=tuple(steps))
+
+
+def _following(text: str, choices: Sequence[str]) -> set[int]:
+    """Return the tokens that go on with a choice: the end of the sequence where the text is one and begins another."""
+    longer = [choice for choice in choices if choice.startswith(text) and choice != text]
+    after = {CHARACTERS.index(choice[len(text)]) for choice in longer}
+    return after | {END} if after and text in choices else after
+
+
+def _masked(log_probs: Sequence[float], allowed: set[int]) -> list[float]:
+    total = math.log(sum(math.exp(log_probs[token]) for token in allowed))
+    return [value - total if token in allowed else -math.inf for token, value in enumerate(log_probs)]
 
 
 def _choose(log_probs: Sequence[float], temperature: float, rng: random.Random) -> int:

@@ -11,6 +11,7 @@ PARSE = frozenset({"traces", "parse"})
 ORACLE = frozenset({"traces", "step-oracle"})
 LEGAL = frozenset({"traces", "legal-steps"})
 LEARNED = frozenset({"learned"})
+CHOICES = frozenset({"choices"})
 TRAINABLE = frozenset({"trainable"})
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from faults import TRAINABLE, breaks
+from faults import CHOICES, TRAINABLE, breaks
 from safetensors.torch import load_file, save_file
 
 from trellis.testing.material import Table
@@ -147,3 +147,21 @@ class LoadsNothing(Tiny):
 @breaks("capabilities-match-the-class", "policy")
 class TrainableInSecret(Tiny):
     pass
+
+
+@breaks("choices-are-kept", "policy", capabilities=CHOICES)
+class WritesWhatItLikes(Table):
+    def sample(self, requests):
+        return super().sample([replace(request, choices=None) for request in requests])
+
+
+@breaks("choices-are-kept", "policy", capabilities=CHOICES)
+class ForgetsTheMask(Table):
+    """Its log-probabilities are those without choices."""
+
+    def sample(self, requests):
+        answers = super().sample(requests)
+        for request, row in zip(requests, answers, strict=True):
+            if request.choices is not None:
+                row[:] = [replace(each, log_probs=tuple(p - 1 for p in each.log_probs)) for each in row]
+        return answers

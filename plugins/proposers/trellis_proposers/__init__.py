@@ -1,0 +1,83 @@
+"""Proposers: plan hints that seem worth measuring, for the query at hand.
+
+`arms`, `autosteer`, `completion`, `moves`, `neighbours`, `planner-cost` and `random-orders` need nothing but the situation.
+`{use: language-model, needs: {policy: …, task: …}}` asks a policy that can choose among texts; `{use: portfolio, needs:
+{proposers: […]}}` shares the proposals between several by what each one's were worth.
+"""
+
+from collections.abc import Iterable
+
+from trellis import Component, Need, hookimpl
+from trellis_proposers.config import (
+    ArmsConfig,
+    AutosteerConfig,
+    CompletionConfig,
+    LanguageModelConfig,
+    MovesConfig,
+    NeighboursConfig,
+    PlannerCostConfig,
+    PortfolioConfig,
+    RandomConfig,
+)
+
+
+@hookimpl
+def trellis_proposers() -> Iterable[Component]:
+    """Return the proposers of this plugin."""
+    yield Component("arms", "Bao's switches for the whole query", ArmsConfig, "trellis_proposers.arms:Arms")
+    yield Component(
+        "neighbours",
+        "the best hints of the most similar measured queries, carried over",
+        NeighboursConfig,
+        "trellis_proposers.neighbours:Neighbours",
+    )
+    yield Component(
+        "moves",
+        "small changes of the best hints so far: order, methods, scans, switches",
+        MovesConfig,
+        "trellis_proposers.moves:Moves",
+    )
+    yield Component(
+        "random-orders",
+        "random legal join orders",
+        RandomConfig,
+        "trellis_proposers.random_orders:RandomOrders",
+    )
+    yield Component(
+        "language-model",
+        "join decisions line by line from a policy, legal ones alone",
+        LanguageModelConfig,
+        "trellis_proposers.language_model:LanguageModel",
+        needs={
+            "policy": Need("policy", capabilities=frozenset({"choices"})),
+            "task": Need("task"),
+            "prompt": Need("prompt", optional=True),
+        },
+    )
+    yield Component(
+        "portfolio",
+        "several proposers, more of those whose proposals were worth more",
+        PortfolioConfig,
+        "trellis_proposers.portfolio:Portfolio",
+        needs={"proposers": Need("proposer", many=True)},
+        capabilities=frozenset({"learns"}),
+    )
+    yield Component(
+        "planner-cost",
+        "join orders that the planner finds cheapest",
+        PlannerCostConfig,
+        "trellis_proposers.planner_cost:PlannerCost",
+    )
+    yield Component(
+        "autosteer",
+        "single switches, then unions of those that helped",
+        AutosteerConfig,
+        "trellis_proposers.autosteer:Autosteer",
+    )
+    yield Component(
+        "completion",
+        "Bao's arms by low-rank completion of what was measured on all queries",
+        CompletionConfig,
+        "trellis_proposers.completion:Completion",
+        capabilities=frozenset({"learns"}),
+    )
