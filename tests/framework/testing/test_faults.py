@@ -35,6 +35,7 @@ FAULTY = (
     faulty_executors,
     faulty_stores,
     faulty_proposers,
+    faulty_embedders,
 )
 
 RIGHT = {
