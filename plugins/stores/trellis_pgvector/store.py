@@ -137,7 +137,7 @@ class PgVector(RetrievalStore):
         return None if row is None else int(row[0])
 
     def _sql(self, text: str) -> sql.Composed:
-        return sql.SQL(text).format(table=self._table)  # type: ignore[arg-type]
+        return sql.SQL(text).format(table=self._table)
 
     @contextmanager
     def _transaction(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
