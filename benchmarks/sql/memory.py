@@ -190,6 +190,7 @@ def main() -> None:
             for name, store_of in found.items():
                 measured[name] = store_alone(store_of)
     write("sql/memory", measured)
+    (RESULTS / "sql" / "memory.json").replace(Path(__file__).parent / "results" / "memory.json")
 
 
 if __name__ == "__main__":

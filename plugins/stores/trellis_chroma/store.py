@@ -30,7 +30,6 @@ _LARGEST = 3.4e38
 """What 32 bits hold, nearly."""
 
 _AT_ONCE = 1000
-_QUIET = {"anonymized_telemetry": False}
 
 
 class _Collection(RetrievalStore):
@@ -159,7 +158,7 @@ class Chroma(_Collection):
         self._unlock = weakref.finalize(self, os.close, _locked(self.path))
         try:
             with self._told():
-                client = chromadb.PersistentClient(str(self.path), settings=Settings(**_QUIET))
+                client = chromadb.PersistentClient(str(self.path), settings=Settings(anonymized_telemetry=False))
             super().__init__(client, config.collection)
         except BaseException:
             self._unlock()
@@ -201,7 +200,9 @@ class ChromaServer(_Collection):
     def __init__(self, config: ChromaServerConfig) -> None:
         self.config = config
         with self._told():
-            client = chromadb.HttpClient(config.host, config.port, ssl=config.ssl, settings=Settings(**_QUIET))
+            client = chromadb.HttpClient(
+                config.host, config.port, ssl=config.ssl, settings=Settings(anonymized_telemetry=False)
+            )
         super().__init__(client, config.collection)
 
     def close(self) -> None:

@@ -199,6 +199,6 @@ class LosesOneInRebuilding(Shelf):
 
 
 @breaks("a-store-may-be-closed-twice", "store")
-class ClosesOnce(Shelf):
+class ShelfClosesOnce(Shelf):
     def close(self):
         del self.records
