@@ -14,7 +14,7 @@ from trellis.cli.sql import Dialect, Dsn, Embedded, QueryText, _database, _queri
 if TYPE_CHECKING:
     from trellis.contracts import DatabaseBackend, Proposer
 
-PORTFOLIO = ("neighbours", "arms", "moves", "random")
+PORTFOLIO = ("neighbours", "arms", "moves", "random-orders")
 """The proposers that are asked in turn where none is named: none needs a model, and each finds what others miss."""
 
 
@@ -56,7 +56,8 @@ def explore(
     with _database(dsn, embedded, None, dialect=dialect) as backend, closing(Journal(memory)) as journal:
         store = build("sqlite", {"path": str(memory.with_name(memory.name + ".vectors"))})
         with closing(store):
-            known = Memory(journal, database=backend.identity, store=store, embedder=build("sql-features"))
+            embedder = build("sql-features", database=backend)
+            known = Memory(journal, database=backend.identity, store=store, embedder=embedder, parse=backend.parse)
             explorer = Explorer(
                 backend, memory=known, proposer=_proposer(proposer or PORTFOLIO, backend), config=config
             )

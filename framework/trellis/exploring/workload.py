@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from trellis.exploring.explorer import Explored, Explorer
-from trellis.memory.memory import read_entry
 from trellis.types import Problem
 
 
@@ -99,7 +98,7 @@ def explore_workload(
 def _learn(explorer: Explorer, *, seed: int) -> dict[str, float]:
     tried = explorer.memory.all_tried()
     entries = {entry.key: entry for entry in explorer.journal.queries() if entry.key in tried}
-    queries = {key: read_entry(entry) for key, entry in entries.items()}
+    queries = {key: explorer.memory.read(entry) for key, entry in entries.items()}
     return dict(explorer.proposer.learn({key: tried[key] for key in queries}, queries, seed=seed))
 
 

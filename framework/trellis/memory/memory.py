@@ -8,7 +8,7 @@ anew.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from trellis.contracts import Embedder, Neighbour, Record, RetrievalStore, Tried
@@ -30,6 +30,8 @@ class Memory:
         database: Which database, as `DatabaseBackend.identity` names it: others' measurements are not seen.
         store: Finds similar queries, for this database and journal alone; without it nothing is similar.
         embedder: Makes its vectors; given exactly when the store is.
+        parse: Reads a query's text as its database does (`DatabaseBackend.parse`); left out, without a catalog, which knows
+            less of columns that no alias qualifies.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Memory:
         database: str,
         store: RetrievalStore | None = None,
         embedder: Embedder | None = None,
+        parse: Callable[[str], Query] | None = None,
     ) -> None:
         if (store is None) != (embedder is None):
             raise ValueError("a store needs an embedder, and an embedder a store: give both or neither")
@@ -46,6 +49,7 @@ class Memory:
         self.database = database
         self.store = store
         self.embedder = embedder
+        self._parse = parse
         if store is not None:
             self._catch_up(store)
 
@@ -97,8 +101,12 @@ class Memory:
             entry = self.journal.query(match.record.id)
             if entry is not None:
                 same = entry.fingerprint == query.fingerprint
-                found.append(Neighbour(read_entry(entry), match.similarity, _tried(best[entry.key]), same))
+                found.append(Neighbour(self.read(entry), match.similarity, _tried(best[entry.key]), same))
         return found
+
+    def read(self, entry: QueryEntry) -> Query:
+        """Return a query of the journal, read again."""
+        return read_entry(entry) if self._parse is None else self._parse(entry.sql)
 
     def rebuild(self) -> None:
         """Make the store anew from the journal."""
@@ -125,7 +133,7 @@ class Memory:
     def _add(self, store: RetrievalStore, keys: Sequence[str]) -> None:
         for first in range(0, len(keys), _AT_ONCE):
             entries = [self.journal.query(key) for key in keys[first : first + _AT_ONCE]]
-            store.add(self._records([(entry.key, read_entry(entry)) for entry in entries if entry is not None]))
+            store.add(self._records([(entry.key, self.read(entry)) for entry in entries if entry is not None]))
 
     @property
     def _version(self) -> str:

@@ -65,7 +65,13 @@ class Evolve(Stage):
             raise RunError(f"there is nothing to explore: the workload's split '{c.split}' holds no queries")
         journal = Journal(path)
         try:
-            memory = Memory(journal, database=self.database.identity, store=self.store, embedder=self.embedder)
+            memory = Memory(
+                journal,
+                database=self.database.identity,
+                store=self.store,
+                embedder=self.embedder,
+                parse=self.database.parse,
+            )
             explorer = Explorer(self.database, memory=memory, proposer=self.proposer, config=c.explore)
             for iteration in explore_workload(
                 explorer,
