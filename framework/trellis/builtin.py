@@ -70,6 +70,8 @@ def trellis_stages() -> Iterable[Component]:
             "proposer": Need("proposer"),
             "store": Need("store", optional=True, entails={"exact": "embedder", "persistent": "embedder"}),
             "embedder": Need("embedder", optional=True),
+            "reward": Need("reward", optional=True),
+            "policy": Need("policy", optional=True),
         },
     )
     yield Component(

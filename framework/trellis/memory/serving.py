@@ -87,8 +87,10 @@ def worth(m: MeasurementEntry, config: ServingConfig) -> str:
 
 def speedup_text(m: MeasurementEntry) -> str:
     """Return a measurement's speed-up in words, e.g. "2.31x (2.10 to 2.44 over 5 pairs)"."""
+    if m.pairs == 0:
+        return f"at most {m.speedup:.2f}x"
     if m.low is None or m.high is None:
-        return f"{m.speedup:.2f}x ({m.pairs} pairs)"
+        return f"{m.speedup:.2f}x (once)"
     return f"{m.speedup:.2f}x ({m.low:.2f} to {m.high:.2f} over {m.pairs} pairs)"
 
 

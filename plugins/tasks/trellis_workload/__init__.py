@@ -19,7 +19,8 @@ def trellis_tasks() -> Iterable[Component]:
         "the queries of your SQL files and folders, on your database",
         FilesConfig,
         "trellis_workload.task:Files",
-        needs={"database": Need("database")},
+        needs={"database": Need("database"), "prompt": Need("prompt", optional=True)},
+        capabilities=frozenset({"traces", "legal-steps"}),
         extra="postgres",
         modules=("sqlglot",),
     )
@@ -28,7 +29,11 @@ def trellis_tasks() -> Iterable[Component]:
         "what the database remembers having run (pg_stat_statements), with constants from its statistics",
         RecordedConfig,
         "trellis_workload.task:Recorded",
-        needs={"database": Need("database", capabilities=frozenset({"recorded"}))},
+        needs={
+            "database": Need("database", capabilities=frozenset({"recorded"})),
+            "prompt": Need("prompt", optional=True),
+        },
+        capabilities=frozenset({"traces", "legal-steps"}),
         extra="postgres",
         modules=("sqlglot",),
     )
@@ -37,7 +42,8 @@ def trellis_tasks() -> Iterable[Component]:
         "a generated shop, skewed and correlated, with queries that planners get wrong",
         ShopConfig,
         "trellis_workload.task:Shop",
-        needs={"database": Need("database")},
+        needs={"database": Need("database"), "prompt": Need("prompt", optional=True)},
+        capabilities=frozenset({"traces", "legal-steps"}),
         extra="postgres",
         modules=("psycopg", "sqlglot"),
     )

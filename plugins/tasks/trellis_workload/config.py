@@ -50,6 +50,10 @@ class MeasuredConfig(Config):
     measure: MeasureConfig = MeasureConfig()
     """The protocol of each measurement."""
 
+    journal: str | None = None
+    """A journal that a stage `evolve` or `trellis sql explore` has filled: the fastest plan that it knows of a query is the
+    query's trace. Left out, there are no traces."""
+
     skip_unusable: bool = False
     """Whether queries that cannot be read, or do more than read, are left out; else the first of them is an error."""
 

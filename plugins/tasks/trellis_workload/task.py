@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from trellis import DatabaseBackend, Outcome, Problem, Task, Trajectory
-from trellis.errors import ConnectionLostError, SQLError
-from trellis.measuring.measure import Measurement, measure
+from trellis import DatabaseBackend, Outcome, Problem, PromptBuilder, Situation, Step, Task, Trajectory
+from trellis.errors import ConnectionLostError, HintError, SQLError
+from trellis.measuring.measure import Measurement, VariantResult, measure
+from trellis.memory.journal import Journal, query_key
 from trellis.procedural import split_of
 from trellis.sql.files import read_queries
+from trellis.sql.fit import check_hints
+from trellis.sql.from_plan import plan_hints
 from trellis.sql.grammar import parse_hints
+from trellis.sql.hints import PlanHints
 from trellis.sql.query import Query
+from trellis.sql.renaming import Renaming
+from trellis.sql.steps import hints_of, lines_of, next_lines
 from trellis.types import JSON, Split
 from trellis_workload.config import FilesConfig, MeasuredConfig, RecordedConfig, ShopConfig
 from trellis_workload.generator import Workload, WorkloadError, generate
@@ -41,14 +47,21 @@ class WorkloadQuery:
 class MeasuredTask(Task):
     """Queries of a database, whose plan hints are judged by running them.
 
-    A solution's text is plan hints (`trellis.sql.parse_hints`), one on each line. It is correct when the query under them is
-    measured faster than under its default plan (`trellis.measuring`), with the same result. Else its score is below 1: 0
-    where the hints cannot be read or do not fit, and half of default's time over its own where it ran.
+    A solution is written in the language of `trellis.sql.steps`, one join decision a line, under the names that the prompt
+    gives to the query's relations (t1, t2, … without a prompt builder); hints as `trellis.sql.parse_hints` reads them are
+    taken too. It is correct when the query under them is measured faster than under its default plan (`trellis.measuring`),
+    with the same result. Else its score is below 1: 0 where the hints cannot be read or do not fit, and half of the default's
+    time over its own where it ran.
     """
 
-    def __init__(self, config: MeasuredConfig, *, database: DatabaseBackend) -> None:
+    def __init__(
+        self, config: MeasuredConfig, *, database: DatabaseBackend, prompt: PromptBuilder | None = None
+    ) -> None:
         self.settings = config
         self.database = database
+        self.prompt = prompt
+        self._situations: dict[str, Situation] = {}
+        self._outcomes: dict[tuple[str, PlanHints], Outcome] = {}
 
     @abstractmethod
     def queries(self) -> Sequence[WorkloadQuery]:
@@ -74,9 +87,84 @@ class MeasuredTask(Task):
         """Return the queries of a split, in the workload's order."""
         return self._splits[split]
 
-    def query(self, problem: Problem) -> Query:
-        """Return a problem's query."""
-        return self.database.parse(problem.text)
+    def start(self, problem: Problem, prompt: str | None = None) -> Trajectory:
+        """Return the empty trajectory of a query, after the prompt builder's prompt where there is one."""
+        if prompt is None and self.prompt is not None:
+            prompt = self.prompt.build(problem, self.situation(problem))
+        return super().start(problem, prompt)
+
+    def situation(self, problem: Problem) -> Situation:
+        """Return what is known of a query without a memory: its default plan and the catalog."""
+        if problem.id not in self._situations:
+            query = self.database.parse(problem.text)
+            catalog, plan = self.database.catalog(), self.database.explain(query)
+            self._situations[problem.id] = Situation(problem, query, catalog, plan)
+        return self._situations[problem.id]
+
+    def renaming(self, query: Query) -> Renaming:
+        """Return the names under which solutions are written."""
+        return Renaming.canonical(query) if self.prompt is None else self.prompt.renaming(query)
+
+    def hints(self, trajectory: Trajectory) -> PlanHints:
+        """Read a solution as hints of its query.
+
+        Raises:
+            HintSyntaxError: It is neither a sequence of decisions nor hints.
+            HintError: It names what the query does not have, or an order that is not legal.
+        """
+        query = self.database.parse(trajectory.problem.text)
+        renaming = self.renaming(query)
+        named = renaming.query(query)
+        try:
+            hints = hints_of(named, [line for line in trajectory.text.split(self.separator) if line])
+        except HintError:
+            hints = parse_hints(trajectory.text)
+            check_hints(hints, named)
+        return renaming.undo(hints)
+
+    def legal_steps(self, trajectory: Trajectory) -> list[str]:
+        """Return the join decisions that can be written next, whichever are good."""
+        if not trajectory.open:
+            return []
+        query = self.database.parse(trajectory.problem.text)
+        named = self.renaming(query).query(query)
+        lines = [line for line in trajectory.text.split(self.separator) if line]
+        try:
+            found = next_lines(named, lines, free=True)
+        except HintError:
+            return []
+        last = len(found) == 1 and not next_lines(named, [*lines, *found], free=True)
+        return list(found) if last else [line + self.separator for line in found]
+
+    def traces(self, split: Split) -> Sequence[Trajectory]:
+        """Return the join order of the fastest plan that the journal knows of each query that has one."""
+        if self.settings.journal is None:
+            return ()
+        journal = Journal(self.settings.journal)
+        try:
+            best = journal.best(self.database.identity, journal.measured_keys(self.database.identity))
+        finally:
+            journal.close()
+        found = []
+        for problem in self.problems(split):
+            query = self.database.parse(problem.text)
+            measured = best.get(query_key(query))
+            if measured is not None and measured.judgement == "faster":
+                lines = self.lines(problem, parse_hints(measured.hints))
+                if lines:
+                    steps = (*tuple(Step(line + self.separator) for line in lines[:-1]), Step(lines[-1]))
+                    trace = replace(self.start(problem), steps=steps, finished=True)
+                    found.append(replace(trace, answer=self.answer(trace)))
+        return found
+
+    def lines(self, problem: Problem, hints: PlanHints) -> list[str]:
+        """Return the join order that a query has under hints as decisions; empty where it has none that can be written."""
+        query = self.database.parse(problem.text)
+        order = PlanHints(leading=hints.leading)
+        if not order:
+            order = plan_hints(self.database.explain(query, hints), query, methods=False, scans=False)
+        renaming = self.renaming(query)
+        return lines_of(renaming.apply(order), renaming.query(query)) if order else []
 
     def measure(self, trajectory: Trajectory) -> Measurement:
         """Measure a solution against the default plan.
@@ -84,11 +172,11 @@ class MeasuredTask(Task):
         Raises:
             SQLError: The hints cannot be read or do not fit the query, or the database fails.
         """
-        hints = parse_hints(trajectory.text)
-        return measure(self.database, self.query(trajectory.problem), {"hints": hints}, self.settings.measure)
+        query = self.database.parse(trajectory.problem.text)
+        return measure(self.database, query, {"hints": self.hints(trajectory)}, self.settings.measure)
 
     def verify(self, trajectory: Trajectory) -> Outcome:
-        """Judge a solution by running it.
+        """Judge a solution by running it; the same hints of a query are measured once.
 
         Raises:
             ConnectionLostError: The server went away and did not come back in time: that is no verdict on the hints.
@@ -96,24 +184,30 @@ class MeasuredTask(Task):
         if not trajectory.finished:
             return Outcome(False, 0.0, "it is not finished")
         try:
-            found = self.measure(trajectory).variants["hints"]
+            key = trajectory.problem.id, self.hints(trajectory)
+            if key not in self._outcomes:
+                self._outcomes[key] = _judged(self.measure(trajectory).variants["hints"])
+            return self._outcomes[key]
         except ConnectionLostError:
             raise
         except SQLError as error:
             return Outcome(False, 0.0, str(error))
-        if found.judgement == "faster":
-            return Outcome(True, 1.0)
-        if found.judgement in ("wrong result", "failed", "timed out"):
-            return Outcome(False, 0.0, found.reason or found.judgement)
-        gain = 1.0 if found.speedup is None else found.speedup.value
-        return Outcome(False, min(1.0, gain) / 2, f"{found.judgement}: {gain:.2f} times as fast as the default plan")
 
     def answer(self, trajectory: Trajectory) -> str | None:
         """Return the hints in their normal form."""
         try:
-            return str(parse_hints(trajectory.text))
+            return str(self.hints(trajectory))
         except SQLError:
             return None
+
+
+def _judged(found: VariantResult) -> Outcome:
+    if found.judgement == "faster":
+        return Outcome(True, 1.0)
+    if found.judgement in ("wrong result", "failed", "timed out"):
+        return Outcome(False, 0.0, found.reason or found.judgement)
+    gain = 1.0 if found.speedup is None else found.speedup.value
+    return Outcome(False, min(1.0, gain) / 2, f"{found.judgement}: {gain:.2f} times as fast as the default plan")
 
 
 class Files(MeasuredTask):
@@ -121,8 +215,8 @@ class Files(MeasuredTask):
 
     Config = FilesConfig
 
-    def __init__(self, config: FilesConfig, *, database: DatabaseBackend) -> None:
-        super().__init__(config, database=database)
+    def __init__(self, config: FilesConfig, *, database: DatabaseBackend, prompt: PromptBuilder | None = None) -> None:
+        super().__init__(config, database=database, prompt=prompt)
         self.config = config
 
     def queries(self) -> Sequence[WorkloadQuery]:
@@ -136,8 +230,8 @@ class Shop(MeasuredTask):
 
     Config = ShopConfig
 
-    def __init__(self, config: ShopConfig, *, database: DatabaseBackend) -> None:
-        super().__init__(config, database=database)
+    def __init__(self, config: ShopConfig, *, database: DatabaseBackend, prompt: PromptBuilder | None = None) -> None:
+        super().__init__(config, database=database, prompt=prompt)
         self.config = config
 
     @cached_property
@@ -170,8 +264,10 @@ class Recorded(MeasuredTask):
 
     Config = RecordedConfig
 
-    def __init__(self, config: RecordedConfig, *, database: DatabaseBackend) -> None:
-        super().__init__(config, database=database)
+    def __init__(
+        self, config: RecordedConfig, *, database: DatabaseBackend, prompt: PromptBuilder | None = None
+    ) -> None:
+        super().__init__(config, database=database, prompt=prompt)
         self.config = config
 
     def queries(self) -> Sequence[WorkloadQuery]:

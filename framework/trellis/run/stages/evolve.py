@@ -13,8 +13,10 @@ from trellis.contracts import (
     DatabaseBackend,
     Embedder,
     Finding,
+    Policy,
     Proposer,
     RetrievalStore,
+    RewardModel,
     Stage,
     StageContext,
     StageStep,
@@ -23,6 +25,7 @@ from trellis.contracts import (
 )
 from trellis.errors import RunError
 from trellis.exploring.explorer import Explorer
+from trellis.exploring.ranking import RewardRanker
 from trellis.exploring.workload import Iteration, explore_workload
 from trellis.memory.journal import Journal
 from trellis.memory.memory import Memory
@@ -44,6 +47,8 @@ class Evolve(Stage):
         proposer: Proposer,
         store: RetrievalStore | None = None,
         embedder: Embedder | None = None,
+        reward: RewardModel | None = None,
+        policy: Policy | None = None,
     ) -> None:
         if (store is None) != (embedder is None):
             raise RunError("evolve takes a store and an embedder, or neither: each is of no use without the other")
@@ -53,6 +58,7 @@ class Evolve(Stage):
         self.proposer = proposer
         self.store = store
         self.embedder = embedder
+        self.rank = None if reward is None else RewardRanker(task, reward=reward, policy=policy)
         self._done = 0
         self._quiet = 0
 
@@ -72,7 +78,7 @@ class Evolve(Stage):
                 embedder=self.embedder,
                 parse=self.database.parse,
             )
-            explorer = Explorer(self.database, memory=memory, proposer=self.proposer, config=c.explore)
+            explorer = Explorer(self.database, memory=memory, proposer=self.proposer, config=c.explore, rank=self.rank)
             for iteration in explore_workload(
                 explorer,
                 problems,
