@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Models this small are fastest on one thread each.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test quick check bench docs clean install
+.PHONY: demo demo-sql test quick check bench docs clean install
 
 install: $(READY)
 
@@ -18,6 +18,12 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)  ## train and evaluate the AIRL-S pipeline
 	$(BIN)/trellis run pipelines/airl_s.yaml
+
+DEMO_SQL := runs/demo-sql
+demo-sql: $(READY)  ## an embedded PostgreSQL, from nothing to a table of verified speed-ups
+	$(BIN)/trellis sql shop --embedded $(DEMO_SQL)/postgres --scale 0.5 --queries 90 --out $(DEMO_SQL)/queries
+	$(BIN)/trellis sql explore $(DEMO_SQL)/queries/train.sql --embedded $(DEMO_SQL)/postgres --memory $(DEMO_SQL)/plans.sqlite --iterations 2 --seconds 40
+	$(BIN)/trellis sql status $(DEMO_SQL)/plans.sqlite
 
 check: $(READY)  ## style, types, walls, documents
 	$(BIN)/ruff check .

@@ -23,6 +23,9 @@ class Task(ABC):
     separator: str = "\n"
     """Ends every step but the last; a policy sampling one step stops right after it."""
 
+    traces_grow: bool = False
+    """Whether traces come about while a pipeline runs, so that a task without any may have some later."""
+
     @abstractmethod
     def problems(self, split: Split) -> Sequence[Problem]:
         """Return the problems of a split."""

@@ -34,8 +34,8 @@ class SFT(PolicyOptimizer):
         return self.config.steps
 
     def check(self, *, task: Task, reward: RewardModel | None) -> None:
-        """Raise CapabilityError if the task has no traces."""
-        if not task.traces("train"):
+        """Raise CapabilityError if the task has no traces, and none can come about before training begins."""
+        if not task.traces_grow and not task.traces("train"):
             raise CapabilityError(type(task).__name__, capability="traces", mend="sft needs a task that has some.")
 
     def train(
@@ -43,8 +43,10 @@ class SFT(PolicyOptimizer):
     ) -> Iterator[TrainStep]:
         """Train on the traces of the task's split "train"; a reward is not used."""
         c = self.config
-        self.check(task=task, reward=reward)
         traces = task.traces("train")
+        if not traces:
+            mend = "sft needs some: let an earlier stage find them."
+            raise CapabilityError(type(task).__name__, capability="traces yet", mend=mend)
         restored, self._restored = self._restored, None
         self._done = int(restored.values["done"]) if restored else 0  # type: ignore[arg-type]
         self._adamw = new_adamw(policy, c)

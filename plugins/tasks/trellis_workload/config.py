@@ -54,6 +54,10 @@ class MeasuredConfig(Config):
     """A journal that a stage `evolve` or `trellis sql explore` has filled: the fastest plan that it knows of a query is the
     query's trace. Left out, there are no traces."""
 
+    methods: bool = False
+    """Whether decisions name join methods. Without an extension PostgreSQL takes none for a single join, and a decision is
+    an order alone: `Join(t1 t2)`."""
+
     skip_unusable: bool = False
     """Whether queries that cannot be read, or do more than read, are left out; else the first of them is an error."""
 

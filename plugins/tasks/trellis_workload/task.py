@@ -20,7 +20,7 @@ from trellis.sql.grammar import parse_hints
 from trellis.sql.hints import PlanHints
 from trellis.sql.query import Query
 from trellis.sql.renaming import Renaming
-from trellis.sql.steps import hints_of, lines_of, next_lines
+from trellis.sql.steps import FREE, hints_of, lines_of, next_lines
 from trellis.types import JSON, Split
 from trellis_workload.config import FilesConfig, MeasuredConfig, RecordedConfig, ShopConfig
 from trellis_workload.generator import Workload, WorkloadError, generate
@@ -60,6 +60,7 @@ class MeasuredTask(Task):
         self.settings = config
         self.database = database
         self.prompt = prompt
+        self.traces_grow = config.journal is not None
         self._situations: dict[str, Situation] = {}
         self._outcomes: dict[tuple[str, PlanHints], Outcome] = {}
 
@@ -133,6 +134,8 @@ class MeasuredTask(Task):
             found = next_lines(named, lines, free=True)
         except HintError:
             return []
+        if not self.settings.methods:
+            found = [line for line in found if line.startswith((f"{FREE}(", "Leading("))]
         last = len(found) == 1 and not next_lines(named, [*lines, *found], free=True)
         return list(found) if last else [line + self.separator for line in found]
 
@@ -160,9 +163,11 @@ class MeasuredTask(Task):
     def lines(self, problem: Problem, hints: PlanHints) -> list[str]:
         """Return the join order that a query has under hints as decisions; empty where it has none that can be written."""
         query = self.database.parse(problem.text)
-        order = PlanHints(leading=hints.leading)
-        if not order:
-            order = plan_hints(self.database.explain(query, hints), query, methods=False, scans=False)
+        order = PlanHints(joins=hints.joins if self.settings.methods else (), leading=hints.leading)
+        if not order.leading:
+            order = plan_hints(
+                self.database.explain(query, hints), query, methods=self.settings.methods, scans=False
+            )
         renaming = self.renaming(query)
         return lines_of(renaming.apply(order), renaming.query(query)) if order else []
 
