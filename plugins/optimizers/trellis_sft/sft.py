@@ -43,6 +43,7 @@ class SFT(PolicyOptimizer):
     ) -> Iterator[TrainStep]:
         """Train on the traces of the task's split "train"; a reward is not used."""
         c = self.config
+        self.check(task=task, reward=reward)
         traces = task.traces("train")
         if not traces:
             mend = "sft needs some: let an earlier stage find them."

@@ -47,6 +47,18 @@ class Dice(Proposer):
         return [Proposal(hints, "dice") for hints in dict.fromkeys(drawn)]
 
 
+class Mixed(Proposer):
+    """Plans enough for several visits."""
+
+    def propose(self, situation, n, *, seed=0):
+        off = [
+            f"Set(enable_{name} off)" for name in ("hashjoin", "mergejoin", "nestloop", "seqscan", "sort", "material")
+        ]
+        texts = off + [" ".join(sorted((a, b))) for a in off for b in off if a < b]
+        Random(seed).shuffle(texts)
+        return [Proposal(hints, "switches") for hints in map(parse_hints, texts)][:n]
+
+
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
     return str(tmp_path_factory.mktemp("explored") / "data")
@@ -116,7 +128,7 @@ def test_what_is_faster_is_verified_and_decided(database, memory):
 
 
 def test_a_plan_that_has_run_does_not_run_again(database, memory):
-    explorer = Explorer(database, memory=memory, proposer=Dice(), config=ExploreConfig(tried=3))
+    explorer = Explorer(database, memory=memory, proposer=Mixed(), config=ExploreConfig(tried=3))
     tried = [explorer.explore(PROBLEM, seed=seed).tried for seed in range(8)]
     shapes = set()
     query = database.parse(SLOW)
@@ -124,7 +136,7 @@ def test_a_plan_that_has_run_does_not_run_again(database, memory):
         shape = database.explain(query, parse_hints(measured.hints)).shape()
         assert shape not in shapes
         shapes.add(shape)
-    assert sum(tried) == len(shapes)
+    assert sum(tried) == len(shapes) > 1
 
 
 def test_every_execution_is_in_the_journal(database, memory):
@@ -158,7 +170,7 @@ def test_a_default_that_takes_too_long_is_left_alone(database, memory):
     assert found.tried == 0
 
 
-@pytest.mark.parametrize("executions", [3, 9, 14])
+@pytest.mark.parametrize("executions", [1, 2, 4])
 def test_killed_at_any_point_nothing_is_lost_or_served_unverified(database, directory, tmp_path, executions):
     script = textwrap.dedent(f"""
         import sys
@@ -166,7 +178,7 @@ def test_killed_at_any_point_nothing_is_lost_or_served_unverified(database, dire
         from test_explorer import *
         backend = build("postgres", {{"directory": {directory!r}}})
         memory = Memory(Journal({str(tmp_path / "journal.sqlite")!r}), database=backend.identity)
-        explorer = Explorer(backend, memory=memory, proposer=Dice())
+        explorer = Explorer(backend, memory=memory, proposer=Mixed())
         note = explorer._note
         def noted(*args, **words):
             note(*args, **words)

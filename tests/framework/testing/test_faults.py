@@ -36,6 +36,7 @@ FAULTY = (
     faulty_stores,
     faulty_proposers,
     faulty_embedders,
+    faulty_prompts,
 )
 
 RIGHT = {
@@ -56,7 +57,6 @@ RIGHT = {
     "inline": register(faulty_executors.Inline, "executor"),
     "threads": register(faulty_executors.Threads, "executor", capabilities=faulty_executors.TIMEOUT),
     "shelf": register(faulty_stores.Shelf, "store", capabilities=faulty_stores.EXACT | faulty_stores.PERSISTENT),
-    "words": register(faulty_embedders.Words, "embedder"),
 }
 
 

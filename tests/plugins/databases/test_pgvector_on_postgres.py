@@ -89,6 +89,8 @@ def test_a_databases_administrator_is_taken_where_there_is_no_dsn(postgres):
     assert store.count() == 3
     store.clear()
     store.close()
+    with psycopg.connect(postgres.admin_dsn(), autocommit=True) as connection:
+        connection.execute("DROP TABLE trellis_memory")
 
 
 def test_a_store_without_a_server_is_refused(name):

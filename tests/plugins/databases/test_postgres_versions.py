@@ -9,6 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from trellis import build
 from trellis.errors import DatabaseError
 from trellis.sql import compare, parse_hints
 from trellis_postgres.backend import Postgres
@@ -18,6 +19,7 @@ from trellis_postgres.setup import setup_role
 from .conftest import DATA
 
 BIN = Path("/usr/lib/postgresql/15/bin")
+PRELOADED = "-c shared_preload_libraries=pg_stat_statements"
 USERS = ("postgres", "pgserver", "nobody")
 
 pytestmark = pytest.mark.skipif(not (BIN / "initdb").exists(), reason="PostgreSQL 15 is not installed")
@@ -40,7 +42,7 @@ def older(tmp_path_factory):
 
     data, log = directory / "data", directory / "log"
     tool("initdb", "-D", data, "-U", "postgres", "--auth=trust", "--encoding=utf8", "--no-sync")
-    tool("pg_ctl", "-D", data, "-l", log, "-w", "-o", f"-h '' -k {directory}", "start")
+    tool("pg_ctl", "-D", data, "-l", log, "-w", "-o", f"-h '' -k {directory} {PRELOADED}", "start")
     try:
         dsn = f"host={directory} user=postgres dbname=postgres"
         setup_role(dsn, login=True, restrict_public=True)
@@ -80,3 +82,27 @@ def test_its_catalog_reads_the_same(older, postgres):
 def test_it_refuses_the_same(older, sql):
     with pytest.raises(DatabaseError):
         older._session.run(sql, timeout_ms=60_000)
+
+
+def test_what_it_has_run_is_a_workload(older):
+    with psycopg.connect(older.config.dsn.replace("trellis_reader", "postgres"), autocommit=True) as connection:
+        connection.execute("CREATE EXTENSION pg_stat_statements")
+        connection.execute("GRANT pg_read_all_stats TO trellis_reader")
+        for region in ("north", "south"):
+            connection.execute(
+                f"SELECT count(*) FROM city c, customer u WHERE u.city_id = c.id AND c.region = '{region}' AND u.id < 500"
+            )
+        connection.execute("SELECT count(*) FROM city WHERE id + 1 = 3")
+    task = build("recorded", {"variants": 3, "seed": 1, "limit": 500, "skip_unusable": True}, database=older)
+    recorded = [
+        problem
+        for split in ("train", "validation", "test")
+        for problem in task.problems(split)
+        if "region = '" in problem.text and "orders" not in problem.text
+    ]
+    assert recorded
+    assert len({problem.data["fingerprint"] for problem in recorded}) == 1
+    assert all(problem.data["calls"] == 2 for problem in recorded)
+    for problem in recorded:
+        assert "$" not in problem.text
+        assert older.execute(older.parse(problem.text), timeout_ms=10_000).num_rows == 1
