@@ -165,9 +165,7 @@ class MeasuredTask(Task):
         query = self.database.parse(problem.text)
         order = PlanHints(joins=hints.joins if self.settings.methods else (), leading=hints.leading)
         if not order.leading:
-            order = plan_hints(
-                self.database.explain(query, hints), query, methods=self.settings.methods, scans=False
-            )
+            order = plan_hints(self.database.explain(query, hints), query, methods=self.settings.methods, scans=False)
         renaming = self.renaming(query)
         return lines_of(renaming.apply(order), renaming.query(query)) if order else []
 
