@@ -112,6 +112,7 @@ class Explorer:
         self.rank = rank
         self.spent = Spent()
         self._defaults: dict[str, tuple[float, str | None]] = {}
+        self._unusable: dict[str, str] = {}
         self._shapes: dict[tuple[str, PlanHints], Shape] = {}
         note_catalog(memory.journal, database.catalog())
 
@@ -134,23 +135,40 @@ class Explorer:
         return ""
 
     def measure_default(self, problem: Problem) -> float | None:
-        """Run a query by default, twice unless it is known, and return its time in ms; None where it takes too long.
+        """Run a query by default, twice unless it is known, and return its time in ms; None where it cannot be explored.
 
-        The time is remembered by this explorer alone: verification measures the default anew in every pair.
+        The time is remembered by this explorer alone: verification measures the default anew in every pair. Why a query
+        cannot be explored is what `explore` says of it.
         """
         query = self.database.parse(problem.text)
         key = self.journal.add_query(query, name=problem.id)
-        if key not in self._defaults:
-            with self.database.alone():
-                first = self._execute(_Visit(key, query), PlanHints(), self.config.default_timeout_ms)
-                if first is None or first[1]:
-                    return None
-                # The second run is warm, as all that it is compared with will be.
-                second = self._execute(_Visit(key, query), PlanHints(), self.config.default_timeout_ms)
-            if second is None or second[1]:
-                return None
-            self._defaults[key] = second[0], second[2]
-        return self._defaults[key][0]
+        if key not in self._defaults and key not in self._unusable:
+            found = self._run_default(key, query)
+            if isinstance(found, str):
+                self._unusable[key] = found
+            else:
+                self._defaults[key] = found
+        return self._defaults[key][0] if key in self._defaults else None
+
+    def _run_default(self, key: str, query: Query) -> tuple[float, str | None] | str:
+        """Return the default's time and digest when warm, or why it has none that others can be compared with."""
+        timeout_ms = self.config.default_timeout_ms
+        executions = []
+        with self.database.alone():
+            for _ in range(2):
+                try:
+                    executions.append(self.database.execute(query, timeout_ms=timeout_ms))
+                except ConnectionLostError:
+                    raise
+                except DatabaseError as error:
+                    return f"by default it fails: {error}"
+                self._note(key, "", executions[-1], purpose="explore")
+                if executions[-1].timed_out:
+                    return f"by default it takes longer than {timeout_ms:.0f} ms (`default_timeout_ms`)"
+        first, second = executions
+        if first.digest != second.digest:
+            return "two executions of it give different results, so no other plan's can be compared with them"
+        return second.latency_ms, second.digest
 
     def explore(self, problem: Problem, *, seed: int = 0) -> Explored:
         """Visit a query once.
@@ -167,8 +185,7 @@ class Explorer:
         query = self.database.parse(problem.text)
         key = self.journal.add_query(query, name=problem.id)
         if default_ms is None:
-            reason = f"by default it takes longer than {c.default_timeout_ms:.0f} ms (`default_timeout_ms`)"
-            return Explored(key, c.default_timeout_ms, c.default_timeout_ms, skipped=reason)
+            return Explored(key, c.default_timeout_ms, c.default_timeout_ms, skipped=self._unusable[key])
         visit = _Visit(key, query, default_ms, self._defaults[key][1])
         situation = self.situation(problem, query)
         proposals = self.proposer.propose(situation, c.proposals, seed=seed)
@@ -189,6 +206,7 @@ class Explorer:
             len(visit.tries),
             len(verified),
             decision,
+            self._unusable.get(key, ""),
         )
 
     def situation(self, problem: Problem, query: Query) -> Situation:
@@ -303,8 +321,10 @@ class Explorer:
             measured = measure(self.database, visit.query, variants, config, on_execution=note)
         except ConnectionLostError:
             raise
-        except SQLError:
-            # The default itself cannot be measured, e.g. since its result changes: nothing can be verified then.
+        except SQLError as error:
+            # The default itself cannot be measured any more, e.g. since its result has changed: nothing can be verified.
+            self._unusable[visit.key] = f"it could not be verified: {error}"
+            del self._defaults[visit.key]
             return set()
         for name, one in names.items():
             self.memory.remember(

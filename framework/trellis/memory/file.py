@@ -92,7 +92,12 @@ class JournalFile:
             raise MemoryFileError(path, reason=str(error)) from error
         try:
             # Before anything is written: somebody else's file stays as it is.
-            self._check()
+            # In one transaction: between two reads another process may make the file a journal.
+            self._db.execute("BEGIN")
+            try:
+                self._check()
+            finally:
+                self._db.execute("ROLLBACK")
             _write_ahead(self._db)
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute("PRAGMA foreign_keys = ON")

@@ -12,8 +12,9 @@ import fcntl
 import json
 import os
 import weakref
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -132,11 +133,9 @@ class _Collection(RetrievalStore):
         found = self._collection.peek(1)["embeddings"]
         return len(found[0]) if len(found) else None
 
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Turn what Chroma raises into an error of ours."""
-        raise NotImplementedError
-        yield
+    @abstractmethod
+    def _told(self) -> AbstractContextManager[None]:
+        """Return a context that turns what Chroma raises into an error of ours."""
 
 
 class Chroma(_Collection):

@@ -159,8 +159,10 @@ class SQLiteStore(RetrievalStore):
             self._matrix = Matrix(0)
 
     def _prepare(self, in_memory: bool) -> None:
-        # Before anything is written: somebody else's file stays as it is.
-        self._check()
+        # Before anything is written: somebody else's file stays as it is. In one transaction: between two reads another
+        # process may make the file a store.
+        with self._transaction("DEFERRED"):
+            self._check()
         if not in_memory:
             _write_ahead(self._db)
             self._db.execute("PRAGMA synchronous = NORMAL")

@@ -97,12 +97,15 @@ def test_a_hint_is_refused_and_leaves_no_trace(attack, postgres, state, truth):
     assert usable(postgres, truth)
 
 
-@pytest.mark.parametrize("attack", QUERIES)
+def can_be_sent(text):
+    """Neither a NUL nor half of a surrogate pair has a place in what goes to a server."""
+    return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+@pytest.mark.parametrize("attack", [one for one in QUERIES if can_be_sent(content(one.values[0]))])
 def test_the_server_alone_lets_nothing_be_written_or_leak(attack, postgres_server, state):
     """Had every check of the text failed, the protocol, the transaction and the role still stand."""
     text = content(attack)
-    if "\0" in text or (not text.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in text)):
-        pytest.skip("it cannot be sent at all")
     before = state()
     session = Session(postgres_server.dsn, PostgresConfig())
     try:

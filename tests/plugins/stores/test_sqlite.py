@@ -56,6 +56,7 @@ def test_processes_that_open_and_fill_one_file_at_once_lose_nothing(path):
         worker.start()
     for worker in workers:
         worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * 4
     store = build("sqlite", {"path": path})
     assert store.count() == len(store.query((1.0, 1.0, 1.0), 1000)) == 80
     store.close()
