@@ -523,7 +523,8 @@ def test_asyncio(serve, dsn, path, plain):
 
 
 def test_a_pool(serve, dsn, path, plain):
-    psycopg_pool = pytest.importorskip("psycopg_pool")
+    import psycopg_pool
+
     serve(JOIN)
     with (
         psycopg_pool.ConnectionPool(
@@ -542,7 +543,8 @@ def test_a_pool(serve, dsn, path, plain):
 
 
 def test_an_async_pool(serve, dsn, path):
-    psycopg_pool = pytest.importorskip("psycopg_pool")
+    import psycopg_pool
+
     serve(JOIN)
 
     async def main():
@@ -563,7 +565,8 @@ def test_an_async_pool(serve, dsn, path):
 
 
 def test_sqlalchemy_works_unchanged(serve, connect, plain):
-    sqlalchemy = pytest.importorskip("sqlalchemy")
+    import sqlalchemy
+
     serve(JOIN)
     shared = connect().serving
     engine = sqlalchemy.create_engine("postgresql+psycopg://", creator=lambda: connect(autocommit=False))
