@@ -8,8 +8,6 @@ from trellis.contracts import Record
 from trellis.errors import DatabaseError, MemoryFileError
 
 pytest.importorskip("chromadb", reason="needs the extra `chroma`")
-# chromadb never closes the connections of its HTTP client.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 
 @pytest.fixture
