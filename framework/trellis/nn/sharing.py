@@ -24,7 +24,9 @@ def fork(module: Net) -> Net:
     """
     if not trainable(module):
         return copy.deepcopy(module).requires_grad_(True)
-    return copy.deepcopy(module, {id(p): p for p in module.parameters() if not p.requires_grad})
+    forked = copy.deepcopy(module, {id(p): p for p in module.parameters() if not p.requires_grad})
+    forked.zero_grad(set_to_none=True)
+    return forked
 
 
 def own_tensors(module: torch.nn.Module, *, beside: torch.nn.Module) -> dict[str, torch.Tensor]:

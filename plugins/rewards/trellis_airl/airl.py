@@ -23,7 +23,7 @@ import torch
 from trellis import Rollout, Task, TrainablePolicy, Trajectory
 from trellis.errors import CapabilityError
 from trellis.fitting.reward import NetworkReward, Objective
-from trellis.nn import TokenBatch
+from trellis.nn import TokenBatch, within
 from trellis.records import rollout_from_json, rollout_to_json
 from trellis_airl.config import AIRLConfig
 from trellis_airl.discriminator import TRAINS_ON_LOG_PI, Discriminator, Judged, discriminator, loss
@@ -79,7 +79,7 @@ class AIRL(NetworkReward[Discriminator]):
 
     def make_net(self) -> Discriminator:
         """Return the discriminator of the configured form."""
-        return discriminator(self.config.form, self.policy.module, gamma=self.config.gamma)
+        return discriminator(self.config.form, self.policy.module, gamma=self.config.gamma, budget=self.policy.budget)
 
     def objective(self, traces: Sequence[Trajectory], rollouts: Sequence[Rollout]) -> Objective[Discriminator] | None:
         """Return the discriminator's loss: experts against the policy's rollouts and hard negatives.
@@ -263,11 +263,10 @@ class AIRL(NetworkReward[Discriminator]):
     def _judge(self, trajectories: Sequence[Trajectory]) -> list[tuple[TokenBatch, torch.Tensor, Judged]]:
         """Judge trajectories in chunks, in order."""
         net = self.net
-        judged = []
-        for batch in self.batches(self.policy.with_log_probs(trajectories)):
-            log_pi_BS = _log_pi(batch)
-            judged.append((batch, log_pi_BS, net(batch, log_pi_BS)))
-        return judged
+        batches = [(batch, _log_pi(batch)) for batch in self.batches(self.policy.with_log_probs(trajectories))]
+        return within(
+            self.policy.budget, lambda: [(batch, log_pi_BS, net(batch, log_pi_BS)) for batch, log_pi_BS in batches]
+        )
 
 
 def _first_differences(examples: Sequence[_Example]) -> list[_Example]:
