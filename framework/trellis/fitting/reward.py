@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -28,7 +29,7 @@ from trellis.nn import (
     trainable,
     within,
 )
-from trellis.types import Rollout, Trajectory
+from trellis.types import Rollout, Step, Trajectory
 
 Net = TypeVar("Net", bound=torch.nn.Module)
 Objective: TypeAlias = Callable[[Net], tuple[torch.Tensor, Mapping[str, torch.Tensor]]]
@@ -38,15 +39,20 @@ _SCORED_AT_ONCE = 512
 
 
 class NetworkReward(LearnedReward, Generic[Net]):
-    """A network made from the policy's present weights, trained by AdamW, read in the average of its weights.
+    """A network made from the trunk's present weights, trained by AdamW, read in the average of its weights.
 
     A subclass says what the network is (`make_net`), what it learns from a batch (`objective`), and how steps are scored
     (`score`, with `net` and `batches`). What it keeps besides, it hands over in `memory`.
+
+    The trunk is the policy itself, or another model that reads the same text in tokens of its own.
     """
 
-    def __init__(self, config: LearningConfig, *, policy: TrainablePolicy) -> None:
+    def __init__(
+        self, config: LearningConfig, *, policy: TrainablePolicy, trunk: TrainablePolicy | None = None
+    ) -> None:
         self.learning = config
         self.policy = policy
+        self.trunk = policy if trunk is None else trunk
         self.num_done = 0
         self.seed = policy.seed
         self._num_skipped = 0
@@ -56,7 +62,7 @@ class NetworkReward(LearnedReward, Generic[Net]):
 
     @abstractmethod
     def make_net(self) -> Net:
-        """Return a new network; what it takes of the policy is forked (`trellis.nn.fork`) and keeps to its `budget`."""
+        """Return a new network; what it takes of the trunk is forked (`trellis.nn.fork`) and keeps to its `budget`."""
 
     @abstractmethod
     def objective(self, traces: Sequence[Trajectory], rollouts: Sequence[Rollout]) -> Objective[Net] | None:
@@ -103,7 +109,7 @@ class NetworkReward(LearnedReward, Generic[Net]):
 
         net.train()
         for _ in range(c.updates_per_round):
-            loss, metrics, norm = within(self.policy.budget, step)
+            loss, metrics, norm = within(self.trunk.budget, step)
             self.num_done += 1
             self._follow(net)
         net.eval()
@@ -133,13 +139,20 @@ class NetworkReward(LearnedReward, Generic[Net]):
             "`fit-reward` stage, before it is used"
         )
 
+    def batch(self, trajectories: Sequence[Trajectory]) -> TokenBatch:
+        """Return a batch for the network; its `trajectories` are those given, in the policy's tokens."""
+        if self.trunk is self.policy:
+            return self.policy.batch(trajectories)
+        plain = [replace(t, steps=tuple(Step(step.text) for step in t.steps)) for t in trajectories]
+        return replace(self.trunk.batch(plain), trajectories=tuple(trajectories))
+
     def batches(self, trajectories: Sequence[Trajectory]) -> Iterator[TokenBatch]:
         """Yield the trajectories as batches of bounded size, in order."""
         for first in range(0, len(trajectories), _SCORED_AT_ONCE):
-            yield self.policy.batch(trajectories[first : first + _SCORED_AT_ONCE])
+            yield self.batch(trajectories[first : first + _SCORED_AT_ONCE])
 
     def reset(self, *, seed: int, num_updates: int | None = None) -> None:
-        """Forget everything; the next update makes the network anew from the policy's present weights."""
+        """Forget everything; the next update makes the network anew from the trunk's present weights."""
         self._trained = self._average = None
         self.num_done = self._num_skipped = 0
         self._num_updates, self.seed = num_updates, seed
@@ -150,7 +163,7 @@ class NetworkReward(LearnedReward, Generic[Net]):
         tensors: dict[str, torch.Tensor] = {}
         if self._trained is not None:
             net, adamw = self._trained
-            tensors |= {f"net.{k}": v.clone() for k, v in own_tensors(net, beside=self.policy.module).items()}
+            tensors |= {f"net.{k}": v.clone() for k, v in own_tensors(net, beside=self.trunk.module).items()}
             tensors |= {f"adamw.{k}": v for k, v in optimizer_tensors(adamw).items()}
             if self._average is not None:
                 tensors |= {f"average.{k}": v.clone() for k, v in own_tensors(self._average, beside=net).items()}
@@ -175,7 +188,7 @@ class NetworkReward(LearnedReward, Generic[Net]):
             self._trained = self._average = None
             if tensors:
                 net, adamw = self._begin()
-                load_own_tensors(net, _below(tensors, "net."), beside=self.policy.module)
+                load_own_tensors(net, _below(tensors, "net."), beside=self.trunk.module)
                 load_optimizer_tensors(adamw, _below(tensors, "adamw."))
                 if self._average is not None:
                     load_own_tensors(self._average, _below(tensors, "average."), beside=net)
@@ -190,7 +203,7 @@ class NetworkReward(LearnedReward, Generic[Net]):
     def _begin(self) -> tuple[Net, torch.optim.AdamW]:
         if self._trained is None:
             c = self.learning
-            net = self.make_net().to(next(self.policy.module.parameters()).device).eval()
+            net = self.make_net().to(next(self.trunk.module.parameters()).device).eval()
             self._trained = net, torch.optim.AdamW(trainable(net), lr=c.learning_rate, weight_decay=c.weight_decay)
             self._average = fork(net).requires_grad_(False) if c.average > 0 else None
         return self._trained

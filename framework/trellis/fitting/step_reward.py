@@ -16,14 +16,14 @@ class StepReward(NetworkReward[StepNet]):
 
     def make_net(self) -> StepNet:
         """Return the policy's trunk, copied, with one head of zeros: every step is worth 1/2 before the first update."""
-        return StepNet(self.policy.module, budget=self.policy.budget)
+        return StepNet(self.trunk.module, budget=self.trunk.budget)
 
     @torch.no_grad()
     def score(self, trajectories: Sequence[Trajectory]) -> list[list[float]]:
         """Return the logit at every step; where it is the same, so is the probability."""
         net = self.net
         return within(
-            self.policy.budget,
+            self.trunk.budget,
             lambda: [row for batch in self.batches(trajectories) for row in batch.per_step(net(batch))],
         )
 

@@ -63,17 +63,19 @@ class ImplicitPRM(NetworkReward[LogRatio]):
 
     Config = ImplicitConfig
 
-    def __init__(self, config: ImplicitConfig, *, policy: TrainablePolicy) -> None:
-        super().__init__(config, policy=policy)
+    def __init__(
+        self, config: ImplicitConfig, *, policy: TrainablePolicy, trunk: TrainablePolicy | None = None
+    ) -> None:
+        super().__init__(config, policy=policy, trunk=trunk)
         self.config = config
 
     def make_net(self) -> LogRatio:
-        """Return two copies of the policy's language model, its head included."""
-        return LogRatio(self.policy.module, beta=self.config.beta, budget=self.policy.budget)
+        """Return two forks of the trunk's language model, its head included."""
+        return LogRatio(self.trunk.module, beta=self.config.beta, budget=self.trunk.budget)
 
     def objective(self, traces: Sequence[Trajectory], rollouts: Sequence[Rollout]) -> Objective[LogRatio]:
         """Return the cross-entropy between σ(Σ q) and the outcomes; traces are not looked at."""
-        batch = self.policy.batch([rollout.trajectory for rollout in rollouts])
+        batch = self.batch([rollout.trajectory for rollout in rollouts])
         correct_B = torch.tensor([float(r.outcome.correct) for r in rollouts], device=batch.ids_BT.device)
 
         def loss(net: LogRatio) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
@@ -96,6 +98,6 @@ class ImplicitPRM(NetworkReward[LogRatio]):
     def _judge(self, trajectories: Sequence[Trajectory]) -> list[tuple[TokenBatch, torch.Tensor]]:
         net = self.net
         return within(
-            self.policy.budget,
+            self.trunk.budget,
             lambda: [(batch, sum_over_steps(net(batch), batch)) for batch in self.batches(trajectories)],
         )
