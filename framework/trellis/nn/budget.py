@@ -105,13 +105,16 @@ def in_parts(
     Returns:
         Shape (B, T, …); 0 past the longest row of a part.
     """
-    parts = [[*range(len(batch.trajectories))]] if budget is None else budget.parts(batch.attention_BT.sum(1).tolist())
+    if budget is None:
+        return run(batch)
+    lengths = batch.attention_BT.sum(1).tolist()
+    parts = budget.parts(lengths)
     if len(parts) == 1:
         return run(batch)
     width = batch.ids_BT.shape[1]
     values = []
     for number, rows in enumerate(parts, start=1):
-        part = batch.rows(rows)
+        part = batch.rows(rows, width=lengths[rows[-1]])
         again = torch.is_grad_enabled() and number < len(parts)
         value: torch.Tensor = checkpoint(run, part, use_reentrant=False) if again else run(part)
         padding = [0, 0] * (value.ndim - 2) + [0, width - value.shape[1]]
