@@ -34,7 +34,7 @@ LLAMA3 = (
 )
 TEXTS = [
     "12 + 3 = 15.\n\n15 * 2 = 30.\n\nThe answer is 30.\n",
-    "first, second (third); 4 - 1 = 3 | left: 7 3\n7 * 3 = 21 -> 21\n",
+    "so\n\nthen\n\nfirst, second (third); 4 - 1 = 3 | left: 7 3\n7 * 3 = 21 -> 21\n",
     "Solve the problem step by step, one step a line.\nYou are a careful assistant.\n",
 ] * 20
 
