@@ -103,7 +103,7 @@ def in_parts(
         budget: None is no bound.
 
     Returns:
-        Shape (B, T, …); 0 past the longest row of a part.
+        Shape (B, T, …); of no meaning at padding.
     """
     if budget is None:
         return run(batch)

@@ -23,6 +23,8 @@ from trellis_transformers.config import LoRA
 
 NAME = "default"
 WEIGHTS = "adapter_model.safetensors"
+_WRAPPED = "base_model.model."
+"""What peft, which wraps a model, puts before the names of its modules in a file."""
 
 
 def add_adapter(model: PreTrainedModel, lora: LoRA, *, seed: int, base: str | None) -> None:
@@ -80,7 +82,7 @@ def merged_adapter(model: PreTrainedModel, directory: Path) -> PreTrainedModel:
 
 def save_adapter(model: PreTrainedModel, directory: Path) -> None:
     """Write the adapter alone, as peft does: `PeftModel.from_pretrained(base, directory)` reads it."""
-    tensors = {name: tensor.contiguous() for name, tensor in get_peft_model_state_dict(model).items()}
+    tensors = {_WRAPPED + name: tensor.contiguous() for name, tensor in get_peft_model_state_dict(model).items()}
     save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
     model.peft_config[NAME].save_pretrained(directory)  # type: ignore[union-attr, operator, index]
 
@@ -92,7 +94,7 @@ def load_adapter(model: PreTrainedModel, directory: Path) -> None:
         CheckpointError: There is none, or it is another model's or of another size; the present one is kept.
     """
     try:
-        saved = load_file(directory / WEIGHTS)
+        saved = {name.removeprefix(_WRAPPED): tensor for name, tensor in load_file(directory / WEIGHTS).items()}
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{directory} holds no adapter for this policy: {error}", path=directory) from error
     shapes, here = ({n: list(t.shape) for n, t in d.items()} for d in (saved, get_peft_model_state_dict(model)))
@@ -115,13 +117,15 @@ def merged_weights(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]
     adapted = {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
     for name, parameter in model.named_parameters():
         place, _, own = name.partition(".base_layer.")
+        if name.partition(".lora_")[0] in adapted:
+            continue
         if place not in adapted:
             yield name, parameter.detach()
         elif own == "weight":
             layer = adapted[place]
             delta = layer.get_delta_weight(NAME)  # type: ignore[operator]
             yield f"{place}.weight", (parameter.float() + delta.float()).to(parameter.dtype)
-        elif own:
+        else:
             yield f"{place}.{own}", parameter.detach()
 
 
