@@ -47,7 +47,7 @@ class TokenBudget:
                 parts[-1].append(row)
             else:
                 parts.append([row])
-        self._divisible = any(len(part) > 1 for part in parts)
+        self._divisible |= any(len(part) > 1 for part in parts)
         return parts
 
     def within(self, run: Callable[[], T]) -> T:
@@ -61,6 +61,7 @@ class TokenBudget:
         """
         before = self.tokens
         while True:
+            self._divisible = False
             try:
                 answer = run()
             except torch.OutOfMemoryError as error:

@@ -115,6 +115,17 @@ def pretrained(
     return _attends(model), tokenizer
 
 
+def cache_where_asked(model: PreTrainedModel) -> None:
+    """Let a model, and what is copied of it, keep keys and values only where it is called with `use_cache=True`."""
+    model.base_model.register_forward_pre_hook(_without_cache, with_kwargs=True)
+
+
+def _without_cache(
+    module: torch.nn.Module, args: object, kwargs: dict[str, object]
+) -> tuple[object, dict[str, object]]:
+    return args, {**kwargs, "use_cache": kwargs.get("use_cache") or False}
+
+
 def checkpoint_layers(model: PreTrainedModel) -> None:
     """Let a model keep no more than each layer's input wherever a gradient will be asked for.
 

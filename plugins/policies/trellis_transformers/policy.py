@@ -20,7 +20,7 @@ from trellis.errors import CapabilityError, CheckpointError, ContractError, Toke
 from trellis.nn import TokenBatch, TokenBudget, in_parts, module_log_probs, pad
 from trellis_transformers.chat import Chat
 from trellis_transformers.config import CharacterTokenizer, TransformersConfig
-from trellis_transformers.models import checkpoint_layers, device_named, from_scratch, pretrained
+from trellis_transformers.models import cache_where_asked, checkpoint_layers, device_named, from_scratch, pretrained
 from trellis_transformers.prefix_cache import PrefixCache
 from trellis_transformers.sampling import Choices, Row, sample_rows, uniforms
 from trellis_transformers.tokenizer import Pieces, character_tokenizer
@@ -59,6 +59,7 @@ class TransformersPolicy(TrainablePolicy):
             from trellis_transformers.adapters import add_adapter
 
             add_adapter(self.module, config.lora, seed=self.seed, base=config.model)
+        cache_where_asked(self.module)
         if config.gradient_checkpointing:
             checkpoint_layers(self.module)
         self.module.eval()
@@ -252,15 +253,8 @@ class TransformersPolicy(TrainablePolicy):
         for row in rows:
             groups[row.prefix[:-1] in self._cache].append(row)
         for group in groups.values():
-            group.sort(key=lambda row: len(row.prefix))
-            batch: list[Row] = []
-            for row in group:
-                longest = len(row.prefix) + max(r.max_tokens for r in [*batch[:1], row])
-                if batch and (len(batch) + 1) * longest > self._sampling.tokens:
-                    yield batch
-                    batch = []
-                batch.append(row)
-            yield batch
+            for part in self._sampling.parts([len(row.prefix) + row.max_tokens for row in group]):
+                yield [group[place] for place in part]
 
     def _version(self) -> int:
         """Counts the in-place changes of all weights: any optimizer's step changes it."""
