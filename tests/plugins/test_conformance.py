@@ -90,7 +90,10 @@ def test_it_passes_the_kit(component):
 @pytest.mark.parametrize("kind", ["qwen2", "llama", "base"])
 @pytest.mark.parametrize(
     "settings",
-    [{"lora": {"r": 4, "alpha": 8}, "gradient_checkpointing": True, "batch_tokens": 256}, {"system_prompt": "Be brief."}],
+    [
+        {"lora": {"r": 4, "alpha": 8}, "gradient_checkpointing": True, "batch_tokens": 256},
+        {"system_prompt": "Be brief."},
+    ],
     ids=["lora", "system-prompt"],
 )
 def test_a_real_checkpoint_passes_the_kit(kind, settings, model_directory):

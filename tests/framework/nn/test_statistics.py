@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from trellis.nn import masked_mean, token_entropies, token_log_probs
+from trellis import Problem, Step, Trajectory
+from trellis.nn import masked_mean, module_log_probs, pad, token_entropies, token_log_probs
 
 
 def test_token_log_probs_are_the_log_softmax_at_the_token_before():
@@ -70,3 +71,35 @@ def test_the_gradient_of_token_entropies_is_finite_where_a_probability_is_0():
     logits = torch.tensor([[[0.0, -200.0, 3.0], [0, 0, 0]]], requires_grad=True)
     token_entropies(logits).sum().backward()
     assert torch.isfinite(logits.grad).all()
+
+
+def test_large_logits_are_read_row_by_row_with_the_same_values_and_gradients(monkeypatch):
+    torch.manual_seed(0)
+    ids = torch.randint(0, 11, (3, 5))
+    whole, rows = (torch.randn(3, 5, 11, generator=torch.Generator().manual_seed(1)).requires_grad_() for _ in range(2))
+    expected = token_log_probs(whole, ids)
+    monkeypatch.setattr("trellis.nn.statistics._LARGE", 10)
+    found = token_log_probs(rows, ids)
+    assert found.equal(expected)
+    expected.square().sum().backward()
+    found.square().sum().backward()
+    torch.testing.assert_close(rows.grad, whole.grad)
+
+
+def test_no_logits_are_made_for_what_only_prompts_hold():
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=19, n_layer=1, n_embd=8, n_head=2, n_positions=32)).eval()
+    shapes = []
+    model.lm_head.register_forward_hook(lambda module, args, output: shapes.append(tuple(output.shape)))
+    problem = Problem("p", "p")
+    trajectories = [
+        Trajectory(problem, "p", (Step("a", (1, 2)), Step("b", (3,)))),
+        Trajectory(problem, "p", (Step("c", (4,)),)),
+    ]
+    batch = pad([[5, 6, 7, 8], [9, 10, 11]], trajectories, pad_id=0, device="cpu")
+    found = module_log_probs(model, batch, temperature=0.7)
+    logits = model(input_ids=batch.ids_BT, attention_mask=batch.attention_BT).logits / 0.7
+    expected = token_log_probs(logits, batch.ids_BT)
+    torch.testing.assert_close(found[batch.mask_BT], expected[batch.mask_BT])
+    assert shapes == [(2, 5, 19), (2, 7, 19)]
