@@ -120,6 +120,15 @@ class NetworkReward(LearnedReward, Generic[Net]):
             "skipped": 0.0,
         }
 
+    @torch.no_grad()
+    def loss(self, traces: Sequence[Trajectory], rollouts: Sequence[Rollout]) -> float | None:
+        """Return the loss of a batch under the network that scores; nothing is learned or remembered from it."""
+        own = [rollout for rollout in rollouts if rollout.trajectory.steps]
+        memory = copy.deepcopy(self.memory())
+        objective = self.objective(traces, own) if own else None
+        self.remember(memory)
+        return None if objective is None else float(objective(self.net)[0])
+
     @property
     def net(self) -> Net:
         """The network to score with.

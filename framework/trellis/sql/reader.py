@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copyreg
 import threading
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
@@ -89,6 +91,14 @@ def read(sql: str, *, dialect: str, catalog: Catalog | None) -> Reading:
 def read_again(sql: str, dialect: str, catalog: Catalog | None) -> Query:
     """Read a query that came from another process."""
     return parse_query(sql, dialect=dialect, catalog=catalog)
+
+
+def _reduced(query: Query) -> tuple[Callable[..., Query], tuple[object, ...]]:
+    return read_again, (query.sql, query.dialect, query.reading.catalog)
+
+
+# The syntax tree's nodes are known by identity, which a copy in another process would not keep.
+copyreg.pickle(Query, _reduced)
 
 
 def describe(reading: Reading, dialect: str) -> Query:

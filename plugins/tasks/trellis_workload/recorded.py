@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
-from trellis import DatabaseBackend
+from trellis import DatabaseBackend, PromptBuilder
 from trellis.errors import SQLError
 from trellis_workload.config import RecordedConfig
 from trellis_workload.generator import WorkloadError
+from trellis_workload.task import MeasuredTask, WorkloadQuery
 
 if TYPE_CHECKING:
     from sqlglot.expressions import Column, Expr
 
-    from trellis_workload.task import WorkloadQuery
+
+class Recorded(MeasuredTask):
+    """What the database itself remembers having run, by pg_stat_statements; constants come from its statistics."""
+
+    Config = RecordedConfig
+
+    def __init__(
+        self, config: RecordedConfig, *, database: DatabaseBackend, prompt: PromptBuilder | None = None
+    ) -> None:
+        super().__init__(config, database=database, prompt=prompt)
+        self.config = config
+
+    def queries(self) -> Sequence[WorkloadQuery]:
+        """Return the recorded queries that only read, with constants where the record has none.
+
+        Raises:
+            WorkloadError: None can be used; the message says why each cannot.
+        """
+        return filled(self.database, self.config)
 
 
 def filled(database: DatabaseBackend, config: RecordedConfig) -> list[WorkloadQuery]:
@@ -26,8 +45,6 @@ def filled(database: DatabaseBackend, config: RecordedConfig) -> list[WorkloadQu
     Raises:
         WorkloadError: None can be used.
     """
-    from trellis_workload.task import WorkloadQuery
-
     found: list[WorkloadQuery] = []
     faults: list[str] = []
     used = 0

@@ -22,9 +22,8 @@ from trellis.sql.query import Query
 from trellis.sql.renaming import Renaming
 from trellis.sql.steps import FREE, hints_of, lines_of, next_lines
 from trellis.types import JSON, Split
-from trellis_workload.config import FilesConfig, MeasuredConfig, RecordedConfig, ShopConfig
+from trellis_workload.config import FilesConfig, MeasuredConfig, ShopConfig
 from trellis_workload.generator import Workload, WorkloadError, generate
-from trellis_workload.recorded import filled
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,23 +259,3 @@ class Shop(MeasuredTask):
             WorkloadQuery(one.id, one.sql, one.split, (("template", one.template), ("shape", one.shape)))
             for one in self.workload.queries
         ]
-
-
-class Recorded(MeasuredTask):
-    """What the database itself remembers having run, by pg_stat_statements; constants come from its statistics."""
-
-    Config = RecordedConfig
-
-    def __init__(
-        self, config: RecordedConfig, *, database: DatabaseBackend, prompt: PromptBuilder | None = None
-    ) -> None:
-        super().__init__(config, database=database, prompt=prompt)
-        self.config = config
-
-    def queries(self) -> Sequence[WorkloadQuery]:
-        """Return the recorded queries that only read, with constants where the record has none.
-
-        Raises:
-            WorkloadError: None can be used; the message says why each cannot.
-        """
-        return filled(self.database, self.config)

@@ -99,7 +99,10 @@ class FitRewardConfig(Config):
     least one, so that rollouts of one problem can be compared within a batch; or by outcome, half of them correct, where
     few rollouts are and the reward learns from those."""
     fits: int = Field(default=2, ge=1)
-    """Independent fits; the one that best tells correct held-out rollouts from others is kept."""
+    """Independent fits; the best on problems held out is kept."""
+    keep: Literal["auc", "loss"] = "auc"
+    """Which fit is best: the one that best tells correct rollouts from others of the same problem, which takes the
+    verifier's outcomes; or the one whose own loss is lowest, which knows no more than the reward does."""
     holdout: float = Field(default=0.1, gt=0, lt=1)
     """Share of the problems held out to choose between fits."""
     seed: int | None = None
