@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -127,7 +128,9 @@ class NetworkReward(LearnedReward, Generic[Net]):
         memory = copy.deepcopy(self.memory())
         objective = self.objective(traces, own) if own else None
         self.remember(memory)
-        return None if objective is None else float(objective(self.net)[0])
+        if objective is None:
+            return None
+        return within(self.trunk.budget, lambda: float(objective(self.net)[0]))
 
     @property
     def net(self) -> Net:
