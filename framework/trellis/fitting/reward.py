@@ -16,7 +16,15 @@ from safetensors.torch import load_file, save_file
 from trellis.contracts import LearnedReward, TrainablePolicy
 from trellis.errors import CheckpointError, NotFittedError
 from trellis.fitting.config import LearningConfig
-from trellis.nn import TokenBatch, guarded_step, learning_rate, load_optimizer_tensors, optimizer_tensors, seeded
+from trellis.nn import (
+    TokenBatch,
+    guarded_step,
+    learning_rate,
+    load_optimizer_tensors,
+    optimizer_tensors,
+    same_everywhere,
+    seeded,
+)
 from trellis.types import Rollout, Trajectory
 
 Net = TypeVar("Net", bound=torch.nn.Module)
@@ -174,6 +182,7 @@ class NetworkReward(LearnedReward, Generic[Net]):
         if self._trained is None:
             c = self.learning
             net = self.make_net().to(next(self.policy.module.parameters()).device).eval()
+            same_everywhere(net)
             trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
             self._trained = net, torch.optim.AdamW(trained, lr=c.learning_rate, weight_decay=c.weight_decay)
             self._average = copy.deepcopy(net).requires_grad_(False) if c.average > 0 else None

@@ -9,6 +9,7 @@ from trellis.nn.optim import (
     optimizer_tensors,
     seeded,
 )
+from trellis.nn.sharding import same_everywhere, sharded
 from trellis.nn.statistics import masked_mean, token_entropies, token_log_probs
 from trellis.nn.step_net import StepNet, at_steps, sum_over_steps
 
@@ -23,7 +24,9 @@ __all__ = [
     "masked_mean",
     "optimizer_tensors",
     "pad",
+    "same_everywhere",
     "seeded",
+    "sharded",
     "sum_over_steps",
     "token_entropies",
     "token_log_probs",

@@ -35,6 +35,19 @@ class TokenBatch:
     last_BS: torch.Tensor
     step_mask_BS: torch.Tensor
 
+    def rows(self, indices: Sequence[int]) -> TokenBatch:
+        """Return some of the rows as a batch, padded as this one is."""
+        rows = list(indices)
+        return TokenBatch(
+            trajectories=tuple(self.trajectories[i] for i in rows),
+            ids_BT=self.ids_BT[rows],
+            attention_BT=self.attention_BT[rows],
+            mask_BT=self.mask_BT[rows],
+            step_BT=self.step_BT[rows],
+            last_BS=self.last_BS[rows],
+            step_mask_BS=self.step_mask_BS[rows],
+        )
+
     def per_step(self, values_BS: torch.Tensor) -> list[list[float]]:
         """Turn a tensor of shape (B, S) into one list of floats per trajectory."""
         rows = values_BS.tolist()

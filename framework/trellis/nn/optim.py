@@ -10,7 +10,9 @@ from typing import Literal
 import numpy as np
 import torch
 
+from trellis.distributed import world
 from trellis.errors import CapabilityError, NumericsError
+from trellis.nn.sharding import average_gradients
 
 Schedule = Literal["constant", "linear", "cosine"]
 
@@ -48,6 +50,8 @@ def guarded_step(
 ) -> float:
     """Back-propagate, clip, and step; nothing is updated when the loss or a gradient is not finite.
 
+    On several processes gradients are averaged over them first.
+
     Args:
         optimizer: Its gradients are set to None first.
         loss: A scalar.
@@ -71,6 +75,7 @@ def guarded_step(
     if half := next((p.dtype for p in parameters if p.dtype in (torch.float16, torch.bfloat16)), None):
         mend = "most of a step's change would round to nothing: load the model with `dtype: float32` to train it"
         raise CapabilityError("training", capability=f"use for weights in {half}", mend=f"{mend}.")
+    average_gradients(parameters)
     norm = torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
     if not torch.isfinite(norm):
         optimizer.zero_grad(set_to_none=True)
@@ -86,8 +91,10 @@ def seeded(*key: int) -> Iterator[None]:
     """Draw torch's random numbers (those of dropout) from `key` alone; the global generators are left as they were.
 
     Args:
-        key: Integers from 0, e.g. a seed and a step: a run that is resumed at this step draws the same.
+        key: Integers from 0, e.g. a seed and a step: a run that is resumed at this step draws the same. Each of several
+            processes draws its own, for its own rows.
     """
+    key = (*key, world().rank) if world().rank else key
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
         yield

@@ -38,6 +38,7 @@ from trellis import (
     TrainStep,
 )
 from trellis.contracts.task import by_problem
+from trellis.distributed import spread
 from trellis.errors import CapabilityError
 from trellis.nn import (
     TokenBatch,
@@ -46,6 +47,7 @@ from trellis.nn import (
     load_optimizer_tensors,
     masked_mean,
     optimizer_tensors,
+    sharded,
     token_entropies,
     token_log_probs,
 )
@@ -103,7 +105,7 @@ class GRPO(PolicyOptimizer):
             advantage_BT = c.outcome_weight * outcome_B[:, None] * batch.mask_BT
             counts = c.process_from <= self._done and (c.process_until is None or self._done < c.process_until)
             if reward is not None and c.process_weight > 0 and counts:
-                paid = reward.reward(trajectories)
+                paid = spread(reward.reward, trajectories)
                 metrics["process_reward"] = float(np.mean([value for row in paid for value in row]))
                 advantage_BT = advantage_BT + c.process_weight * process_advantages(
                     paid,
@@ -175,11 +177,15 @@ class GRPO(PolicyOptimizer):
             SampleRequest(prefix, n=c.group_size, max_tokens=c.max_tokens, temperature=c.temperature, seed=int(s))
             for prefix, s in zip(prefixes, seeds, strict=True)
         ]
-        groups = []
-        for prefix, completions in zip(prefixes, policy.sample(requests), strict=True):
-            group = [task.extend(prefix, completion) for completion in completions]
-            groups.append([Rollout(trajectory, task.verify(trajectory), step=self._done) for trajectory in group])
-        return groups
+
+        def judged(requests: Sequence[SampleRequest]) -> list[list[Rollout]]:
+            groups = []
+            for request, completions in zip(requests, policy.sample(requests), strict=True):
+                group = [task.extend(request.prefix, completion) for completion in completions]
+                groups.append([Rollout(trajectory, task.verify(trajectory), step=self._done) for trajectory in group])
+            return groups
+
+        return spread(judged, requests)
 
     def _outcome_advantages(self, rollouts: Sequence[Rollout]) -> torch.Tensor:
         c = self.config
@@ -232,16 +238,26 @@ class GRPO(PolicyOptimizer):
         """Return log π of each token and, where it has a weight, the entropy of what each was drawn from."""
         c = self.config
         if c.entropy_weight == 0:
-            return policy.token_log_probs(batch, temperature=c.temperature), None
-        logits_BTV = policy.module(input_ids=batch.ids_BT, attention_mask=batch.attention_BT).logits / c.temperature
-        return token_log_probs(logits_BTV, batch.ids_BT) * batch.mask_BT, token_entropies(logits_BTV)
+            return sharded(partial(policy.token_log_probs, temperature=c.temperature), batch), None
+
+        def both(rows: TokenBatch) -> tuple[torch.Tensor, ...]:
+            logits_BTV = policy.module(input_ids=rows.ids_BT, attention_mask=rows.attention_BT).logits / c.temperature
+            return token_log_probs(logits_BTV, rows.ids_BT) * rows.mask_BT, token_entropies(logits_BTV)
+
+        log_prob_BT, entropy_BT = sharded(both, batch)
+        return log_prob_BT, entropy_BT
 
     @torch.no_grad()
     def _reference_log_probs(self, batch: TokenBatch) -> torch.Tensor | None:
-        if self._reference is None:
+        reference = self._reference
+        if reference is None:
             return None
-        logits_BTV = self._reference(input_ids=batch.ids_BT, attention_mask=batch.attention_BT).logits
-        return token_log_probs(logits_BTV / self.config.temperature, batch.ids_BT) * batch.mask_BT
+
+        def log_probs(rows: TokenBatch) -> torch.Tensor:
+            logits_BTV = reference(input_ids=rows.ids_BT, attention_mask=rows.attention_BT).logits
+            return token_log_probs(logits_BTV / self.config.temperature, rows.ids_BT) * rows.mask_BT
+
+        return sharded(log_probs, batch)
 
     def state(self) -> State:
         """Return AdamW's moments, the reference policy where there is one, and the number of steps done."""

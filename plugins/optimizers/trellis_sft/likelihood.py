@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from trellis import TrainablePolicy, Trajectory
-from trellis.nn import guarded_step, learning_rate, masked_mean, seeded
+from trellis.nn import guarded_step, learning_rate, masked_mean, seeded, sharded
 from trellis_sft.config import FineTuningConfig
 
 
@@ -61,7 +61,7 @@ def likelihood_step(
     batch = policy.batch(trajectories)
     policy.module.train()
     with seeded(seed, num_done):
-        loss = -masked_mean(policy.token_log_probs(batch), batch.mask_BT)
+        loss = -masked_mean(sharded(policy.token_log_probs, batch), batch.mask_BT)
     rate = learning_rate(
         step,
         num_steps,
