@@ -94,7 +94,8 @@ def _average(gradients: Sequence[torch.Tensor]) -> None:
     flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
     torch.distributed.all_reduce(flat)
     flat /= world().size
-    for gradient, mean in zip(gradients, flat.split([each.numel() for each in gradients]), strict=True):
+    means = torch.split(flat, [each.numel() for each in gradients])
+    for gradient, mean in zip(gradients, means, strict=True):
         gradient.copy_(mean.view_as(gradient))
 
 

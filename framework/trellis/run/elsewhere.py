@@ -130,7 +130,13 @@ def rollouts_of(
     Raises:
         Exception: What a worker raised, with its traceback in a note.
     """
-    settings = {"n": n, "temperature": temperature, "max_tokens": max_tokens, "seed": seed, "step": step}
+    settings: dict[str, Any] = {
+        "n": n,
+        "temperature": temperature,
+        "max_tokens": max_tokens,
+        "seed": seed,
+        "step": step,
+    }
     if executor is None:
         return sample_rollouts(policy, task, problems, **settings)
     names = (context.name_of(policy), context.name_of(task))

@@ -90,7 +90,7 @@ def evaluate(
             if writer:
                 # What a run that was killed here left of this row is in the way.
                 writer.path.unlink(missing_ok=True)
-            settings = {
+            settings: dict[str, Any] = {
                 "budget": budget or Budget(),
                 "max_tokens": max_tokens,
                 "max_steps": max_steps,
