@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,10 +49,16 @@ class RunRecipe:
         Raises:
             RunDirectoryError: This machine does not see the run directory.
         """
-        return _built(self)
+        if self not in _held:
+            # Before, not after: there may be no room for two policies.
+            _held.clear()
+            _held[self] = _built(self)
+        return _held[self]
 
 
-@lru_cache(maxsize=1)
+_held: dict[RunRecipe, Mapping[str, Any]] = {}
+
+
 def _built(recipe: RunRecipe) -> Mapping[str, Any]:
     for path in (recipe.directory / "resolved.yaml", *(path for _, path in recipe.checkpoints)):
         if not path.exists():

@@ -7,6 +7,7 @@ machine, costs its present item an attempt; the item is given to another worker.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -206,7 +207,7 @@ class _Worker:
 
     def __init__(self, config: RayConfig) -> None:
         options = {"num_cpus": config.cpus, "num_gpus": config.gpus, "resources": config.resources}
-        self._actor = ray.remote(Worker).options(**options).remote(os.getcwd())
+        self._actor = ray.remote(Worker).options(**options).remote(os.getcwd(), sys.path)
         self.job: _Job | None = None
         self.deadline: float | None = None
         """When its job will have run for too long."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ray import cloudpickle
@@ -15,11 +16,13 @@ class Worker:
 
     Args:
         directory: The working directory of whoever gives the work: relative paths mean the same here, if it exists here.
+        path: Where modules are searched for over there.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, path: Sequence[str]) -> None:
         if os.path.isdir(directory):
             os.chdir(directory)
+        sys.path += [entry for entry in path if entry not in sys.path]
         self._function: Callable[[Any, int], Any] | None = None
         self._item: Any = None
 

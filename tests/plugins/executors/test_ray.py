@@ -97,6 +97,7 @@ def test_a_cluster_without_room_for_a_worker_says_so_at_once():
         executor.map_unordered(print, [1])
 
 
+@pytest.mark.slow
 def test_an_evaluation_on_the_cluster_is_three_lines_of_a_pipeline(tmp_path):
     search = {
         "name": "test",
@@ -116,6 +117,7 @@ def test_an_evaluation_on_the_cluster_is_three_lines_of_a_pipeline(tmp_path):
                     "length": 1,
                     "max_number": 4,
                     "min_carries": 0,
+                    "modulus": 3,
                     "train_size": 18,
                     "validation_size": 0,
                     "test_size": 5,

@@ -99,21 +99,19 @@ class Evaluate(Stage):
         executor, policy = self.executor, context.name_of(self.policy)
         if executor is None:
             return None
-        at = {} if weights is None else {policy: weights}
+        # All that the stage uses, so that a worker builds it once for all rows.
+        parts = [self.policy, self.task, *self.searches.values(), *self.rewards.values()]
+        recipe = context.recipe(parts, at={} if weights is None else {policy: weights})
 
         def search_by_executor(
             problems: Sequence[Problem], *, search: str, reward: str | None, settings: Mapping[str, Any]
         ) -> list[tuple[SearchReport, str | None]]:
             names = {"search": search, "policy": policy, "task": context.name_of(self.task)}
-            parts: list[object] = [self.policy, self.task, self.searches[search]]
-            if reward is not None:
-                names["reward"] = reward
-                parts.append(self.rewards[reward])
             return search_elsewhere(
                 problems,
                 executor=executor,
-                recipe=context.recipe(parts, at=at),
-                names=names,
+                recipe=recipe,
+                names=names if reward is None else {**names, "reward": reward},
                 settings=settings,
                 trees=self.config.trees,
                 problems_per_item=self.config.problems_per_item,
