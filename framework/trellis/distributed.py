@@ -13,6 +13,7 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -45,6 +46,9 @@ class World:
 
 
 _world = World()
+
+during_spread: list[Callable[[], AbstractContextManager[None]]] = []
+"""Entered in every process for as long as it computes its share in `spread`; `trellis.nn.splitting` gathers weights there."""
 
 
 def world() -> World:
@@ -132,7 +136,10 @@ def spread(function: Callable[[Sequence[Item]], Sequence[Value]], items: Sequenc
     """
     if _world.size == 1:
         return list(function(items))
-    shares = everyone(lambda: list(function(items[_world.rank :: _world.size])))
+    with ExitStack() as stack:
+        for context in during_spread:
+            stack.enter_context(context())
+        shares = everyone(lambda: list(function(items[_world.rank :: _world.size])))
     values: dict[int, Value] = {}
     for rank, share in enumerate(shares):
         values |= zip(range(rank, len(items), _world.size), share, strict=True)

@@ -1,16 +1,18 @@
 """What two processes are to agree on, run under torchrun by `test_distributed.py`; each check raises if they do not."""
 
 import sys
+import tempfile
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 import torch
 
 import trellis.distributed as distributed
 from trellis import build
 from trellis.distributed import World, agree, everyone, main_only, spread, start, world
-from trellis.errors import RunError
-from trellis.nn import sharded
+from trellis.errors import CapabilityError, RunError
+from trellis.nn import is_split, load_full_state, sharded
 
 TASK = {
     "length": 1,
@@ -161,9 +163,66 @@ def check_unsplit_loss():
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
+def check_split_weights():
+    """FSDP2: the same losses, samples and checkpoints, each process with a share of every weight."""
+    task = build("arithmetic", TASK)
+    stages = [
+        ("sft", {"steps": 3, "batch_size": 7, "warmup": 0}),
+        ("grpo", GRPO | {"process_weight": 0.0, "epochs": 2}),
+    ]
+
+    def run(policy, path):
+        metrics, states = [], []
+        for name, config in stages:
+            optimizer = build(name, config)
+            metrics += [done.metrics for done in optimizer.train(policy=policy, task=task, seed=3)]
+            states.append(optimizer.state())
+        path.mkdir()
+        policy.save(path)
+        return metrics, states
+
+    def policy(**more):
+        made = build("transformers", POLICY | more)
+        load_full_state(made.module, warm())
+        return made
+
+    with tempfile.TemporaryDirectory() as directory:
+        with alone():
+            expected, expected_states = run(policy(), Path(directory) / "alone")
+        ours = policy(shard=True)
+        assert is_split(ours.module)
+        held = sum(p.to_local().numel() for p in ours.module.parameters())
+        assert held < 0.6 * sum(p.numel() for p in ours.module.parameters())
+        metrics, states = run(ours, Path(directory) / "split")
+        for one, other in zip(metrics, expected, strict=True):
+            for key, value in other.items():
+                assert abs(one[key] - value) < 5e-3 * max(1, abs(value)), (key, one[key], value)
+        for one, other in zip(states, expected_states, strict=True):
+            assert one.tensors.keys() == other.tensors.keys()
+            assert all(one.tensors[key].shape == other.tensors[key].shape for key in other.tensors)
+        saved = main_only(lambda: str(Path(directory) / "split"))
+        with alone():
+            whole = build("transformers", POLICY)
+            whole.load(Path(saved))
+        again = policy(shard=True)
+        again.load(Path(saved))
+        trace = task.traces("train")[0]
+        for_whole, for_split = whole.log_probs([trace])[0], again.log_probs([trace])[0]
+        assert abs(for_whole.log_prob - for_split.log_prob) < 1e-4
+        # AdamW goes on from its moments, of which each process takes its share.
+        resumed = build("sft", {"steps": 5, "batch_size": 7, "warmup": 0})
+        resumed.restore(states[0])
+        assert [done.step for done in resumed.train(policy=again, task=task, seed=3)] == [4, 5]
+        try:
+            next(iter(build("grpo", GRPO | {"kl_weight": 0.1, "process_weight": 0.0}).train(policy=again, task=task)))
+        except CapabilityError as error:
+            message = str(error)
+        assert "leave `shard` out" in message
+
+
 if __name__ == "__main__":
     assert start().size == 2
-    for check in (check_exchange, check_failure, check_unsplit_loss, check_gradients):
+    for check in (check_exchange, check_failure, check_unsplit_loss, check_split_weights, check_gradients):
         if not sys.argv[1:] or check.__name__ in sys.argv[1:]:
             check()
             sys.stdout.write(f"process {world().rank}: {check.__name__} passed\n")

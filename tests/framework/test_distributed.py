@@ -69,7 +69,7 @@ def test_gradients_metrics_and_rollouts_are_those_of_one_process():
     done = torchrun(CHECKS)
     assert done.returncode == 0, done.stderr[-3000:]
     passed = {line for line in done.stdout.splitlines() if "passed" in line}
-    checks = ("check_exchange", "check_failure", "check_unsplit_loss", "check_gradients")
+    checks = ("check_exchange", "check_failure", "check_unsplit_loss", "check_split_weights", "check_gradients")
     assert passed >= {f"process {rank}: {check} passed" for rank in (0, 1) for check in checks}
 
 
@@ -137,7 +137,7 @@ class Fragile(Arithmetic):
 
 @hookimpl
 def trellis_tasks():
-    yield Component("fragile", "breaks in one process", ArithmeticConfig, "plugin:Fragile")
+    yield Component("fragile", "breaks in one process", ArithmeticConfig, f"{__name__}:Fragile")
 '''
 
 

@@ -10,6 +10,7 @@ from trellis.nn.optim import (
     seeded,
 )
 from trellis.nn.sharding import same_everywhere, sharded
+from trellis.nn.splitting import full_state, is_split, load_full_state, split_weights
 from trellis.nn.statistics import masked_mean, token_entropies, token_log_probs
 from trellis.nn.step_net import StepNet, at_steps, sum_over_steps
 
@@ -18,8 +19,11 @@ __all__ = [
     "StepNet",
     "TokenBatch",
     "at_steps",
+    "full_state",
     "guarded_step",
+    "is_split",
     "learning_rate",
+    "load_full_state",
     "load_optimizer_tensors",
     "masked_mean",
     "optimizer_tensors",
@@ -27,6 +31,7 @@ __all__ = [
     "same_everywhere",
     "seeded",
     "sharded",
+    "split_weights",
     "sum_over_steps",
     "token_entropies",
     "token_log_probs",

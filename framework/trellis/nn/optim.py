@@ -13,6 +13,7 @@ import torch
 from trellis.distributed import world
 from trellis.errors import CapabilityError, NumericsError
 from trellis.nn.sharding import average_gradients
+from trellis.nn.splitting import split_like, whole
 
 Schedule = Literal["constant", "linear", "cosine"]
 
@@ -76,7 +77,7 @@ def guarded_step(
         mend = "most of a step's change would round to nothing: load the model with `dtype: float32` to train it"
         raise CapabilityError("training", capability=f"use for weights in {half}", mend=f"{mend}.")
     average_gradients(parameters)
-    norm = torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+    norm = whole(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm))
     if not torch.isfinite(norm):
         optimizer.zero_grad(set_to_none=True)
         raise NumericsError("the gradient", step=step, problems=problems)
@@ -101,15 +102,16 @@ def seeded(*key: int) -> Iterator[None]:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """Return an optimizer's state as tensors named `parameter index.entry`."""
+    """Return an optimizer's state as whole tensors named `parameter index.entry`; every process must call it."""
     state = optimizer.state_dict()["state"]
-    return {f"{index}.{key}": value for index, entries in state.items() for key, value in entries.items()}
+    return {f"{index}.{key}": whole(value) for index, entries in state.items() for key, value in entries.items()}
 
 
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
     """Take what `optimizer_tensors` returned."""
     state: dict[int, dict[str, torch.Tensor]] = {}
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for name, tensor in tensors.items():
         index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = tensor
+        state.setdefault(int(index), {})[key] = split_like(tensor, parameters[int(index)])
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

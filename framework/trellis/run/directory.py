@@ -278,7 +278,12 @@ class WatchedDirectory(RunDirectory):
         """Leave it to the main process."""
 
     def save_checkpoint(self, name: str, *, components: Mapping[str, Saveable], state: State) -> None:
-        """Leave it to the main process."""
+        """Leave it to the main process, but for giving it this process's share of weights that are split."""
+        from trellis.nn import is_split
+
+        for component in components.values():
+            if is_split(getattr(component, "module", None)):
+                component.save(self.path)
 
     def remove_checkpoint(self, name: str) -> None:
         """Leave it to the main process."""

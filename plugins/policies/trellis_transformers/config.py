@@ -31,6 +31,10 @@ class TransformersConfig(Config):
     """Without `model`, the tokenizer of the model made from scratch."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """What the weights are held in."""
+    shard: bool = False
+    """On several processes (torchrun): each holds a share of the weights, gradients and AdamW's moments, for a model that does
+    not fit where all of them would be (FSDP2); while a process samples it holds all weights. Without learned rewards and KL,
+    which copy the policy."""
     batch_tokens: int = Field(default=32_768, ge=1)
     """At most so many tokens (rows x longest row) go through the model at once; memory grows with it."""
     prefix_cache_tokens: int = Field(default=65_536, ge=0)

@@ -17,7 +17,7 @@ from transformers.utils import logging
 
 from trellis import Completion, SampleRequest, Step, TrainablePolicy, Trajectory
 from trellis.errors import CapabilityError, CheckpointError, ContractError, TokenizerError
-from trellis.nn import TokenBatch, pad, token_log_probs
+from trellis.nn import TokenBatch, full_state, load_full_state, pad, split_weights, token_log_probs
 from trellis_transformers.config import CharacterTokenizer, TransformersConfig
 from trellis_transformers.models import device_named, from_scratch, pretrained
 from trellis_transformers.prefix_cache import PrefixCache
@@ -53,6 +53,8 @@ class TransformersPolicy(TrainablePolicy):
             self.tokenizer = character_tokenizer(characters)
             self.module = from_scratch(config, self.tokenizer).to(self.device, dtype)
         self.module.eval()
+        if config.shard:
+            split_weights(self.module)
         end = self.tokenizer.eos_token_id
         if end is None:
             raise TokenizerError(
@@ -127,7 +129,10 @@ class TransformersPolicy(TrainablePolicy):
 
     def save(self, directory: Path) -> None:
         """Write weights and tokenizer as transformers does: the directory can be loaded by anything that reads those."""
-        self.module.save_pretrained(directory)
+        state = full_state(self.module)
+        if state is None:
+            return  # The main process writes; this one has handed over its share.
+        self.module.save_pretrained(directory, state_dict=dict(state))
         self.tokenizer.save_pretrained(directory)
 
     def load(self, directory: Path) -> None:
@@ -150,7 +155,7 @@ class TransformersPolicy(TrainablePolicy):
                 f"{here.get(name)} here. Make the policy with the `init` and `tokenizer` it was saved with",
                 path=directory,
             )
-        self.module.load_state_dict(saved)
+        load_full_state(self.module, saved)
 
     def _tokenize(self, text: str, prompt: bool) -> tuple[int, ...]:
         if not prompt:
