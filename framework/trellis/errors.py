@@ -300,14 +300,26 @@ class NumericsError(TrellisError):
 
 
 class MemoryExhaustedError(TrellisError):
-    """A device's memory ran out with a single trajectory going through the model at a time."""
+    """A device's memory ran out where no smaller batch can be tried.
 
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            "out of memory with one trajectory at a time. Of the policy's settings, `lora: {}` trains an adapter in place of "
-            "the weights, `gradient_checkpointing: true` keeps less of each layer, and `dtype: bfloat16` halves the weights; "
-            f"or lower `max_tokens`, or take a smaller model. The device says: {why}"
-        )
+    Args:
+        why: What the device says.
+        tokens: How many tokens went through at once, where fewer would do; None where it was a single trajectory.
+    """
+
+    def __init__(self, why: str, *, tokens: int | None = None) -> None:
+        if tokens is None:
+            mend = (
+                "out of memory with one trajectory at a time. Of the policy's settings, `lora: {}` trains an adapter in place "
+                "of the weights, `gradient_checkpointing: true` keeps less of each layer, and `dtype: bfloat16` halves the "
+                "weights; or lower `max_tokens`, or take a smaller model."
+            )
+        else:
+            mend = (
+                f"out of memory with {tokens} tokens at once. On several processes that is not halved by itself: set "
+                f"`batch_tokens: {max(1, tokens // 2)}` in the policy."
+            )
+        super().__init__(f"{mend} The device says: {why}")
 
 
 class BudgetExhausted(TrellisError):  # noqa: N818 - it tells a search to conclude, nothing went wrong

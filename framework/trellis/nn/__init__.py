@@ -10,7 +10,9 @@ from trellis.nn.optim import (
     optimizer_tensors,
     seeded,
 )
+from trellis.nn.sharding import same_everywhere, sharded
 from trellis.nn.sharing import fork, load_own_tensors, own_tensors, trainable
+from trellis.nn.splitting import full_state, is_split, load_full_state, split_weights
 from trellis.nn.statistics import masked_mean, module_log_probs, token_entropies, token_log_probs
 from trellis.nn.step_net import StepNet, at_steps, sum_over_steps
 
@@ -21,9 +23,12 @@ __all__ = [
     "TokenBudget",
     "at_steps",
     "fork",
+    "full_state",
     "guarded_step",
     "in_parts",
+    "is_split",
     "learning_rate",
+    "load_full_state",
     "load_optimizer_tensors",
     "load_own_tensors",
     "masked_mean",
@@ -31,7 +36,10 @@ __all__ = [
     "optimizer_tensors",
     "own_tensors",
     "pad",
+    "same_everywhere",
     "seeded",
+    "sharded",
+    "split_weights",
     "sum_over_steps",
     "token_entropies",
     "token_log_probs",

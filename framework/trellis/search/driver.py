@@ -19,7 +19,7 @@ from trellis.contracts.search import Extend, Score, SearchAlgorithm
 from trellis.contracts.task import Task
 from trellis.errors import CapabilityError, ContractError
 from trellis.search.process import RunningSearch
-from trellis.search.tree import Tree, TreeWriter
+from trellis.search.tree import Tree, TreeLines, TreeWriter
 from trellis.types import Budget, Completion, Outcome, Problem, SampleRequest, SearchResult, Trajectory
 
 
@@ -59,7 +59,7 @@ def run_searches(
     seed: int = 0,
     batch_problems: int = 256,
     progress: Callable[[int, int], None] | None = None,
-    trace: TreeWriter | None = None,
+    trace: TreeWriter | TreeLines | None = None,
 ) -> Iterator[SearchReport]:
     """Search for a solution of each problem and yield the reports in the order of the problems.
 
@@ -78,7 +78,7 @@ def run_searches(
         seed: Fixes all samples.
         batch_problems: How many searches are interleaved at once.
         progress: Called with the number of problems done so far, in whatever order, and of all problems.
-        trace: Where the trees of all that was sampled are written, a line per report.
+        trace: Takes the trees of all that was sampled, a line per report.
 
     Raises:
         CapabilityError: The search asks for scores and there is no reward.

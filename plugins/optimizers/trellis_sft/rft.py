@@ -37,6 +37,7 @@ from trellis import (
     TrainStep,
     Trajectory,
 )
+from trellis.distributed import spread
 from trellis.errors import CapabilityError, NothingSolvedError, RunError
 from trellis.nn import fork, load_optimizer_tensors, optimizer_tensors, own_tensors
 from trellis.types import JSON
@@ -145,11 +146,16 @@ class RFT(PolicyOptimizer):
             )
             for prefix, s in zip(prefixes, rng.integers(2**62, size=count), strict=True)
         ]
-        answers = policy.sample(requests)
-        sampled = [
-            task.extend(p, completion) for p, group in zip(prefixes, answers, strict=True) for completion in group
-        ]
-        rollouts = [Rollout(trajectory, task.verify(trajectory), step=self._done) for trajectory in sampled]
+
+        def judged(requests: Sequence[SampleRequest]) -> list[list[Rollout]]:
+            groups = []
+            for request, completions in zip(requests, policy.sample(requests), strict=True):
+                group = [task.extend(request.prefix, completion) for completion in completions]
+                groups.append([Rollout(trajectory, task.verify(trajectory), step=self._done) for trajectory in group])
+            return groups
+
+        rollouts = [rollout for group in spread(judged, requests) for rollout in group]
+        sampled = [rollout.trajectory for rollout in rollouts]
         if not any(rollout.outcome.correct for rollout in rollouts):
             raise NothingSolvedError(
                 "rft",

@@ -17,7 +17,16 @@ from transformers.utils import logging
 
 from trellis import Completion, SampleRequest, Step, TrainablePolicy, Trajectory
 from trellis.errors import CapabilityError, CheckpointError, ContractError, TokenizerError
-from trellis.nn import TokenBatch, TokenBudget, in_parts, module_log_probs, pad
+from trellis.nn import (
+    TokenBatch,
+    TokenBudget,
+    full_state,
+    in_parts,
+    load_full_state,
+    module_log_probs,
+    pad,
+    split_weights,
+)
 from trellis_transformers.chat import Chat
 from trellis_transformers.config import CharacterTokenizer, TransformersConfig
 from trellis_transformers.models import cache_where_asked, checkpoint_layers, device_named, from_scratch, pretrained
@@ -63,6 +72,8 @@ class TransformersPolicy(TrainablePolicy):
         if config.gradient_checkpointing:
             checkpoint_layers(self.module)
         self.module.eval()
+        if config.shard:
+            split_weights(self.module)
         self._chat = self._chat_of(config)
         eos = self.tokenizer.eos_token_id
         end = eos if self._chat is None or self._chat.end_id is None else self._chat.end_id
@@ -82,7 +93,8 @@ class TransformersPolicy(TrainablePolicy):
         self._pieces = Pieces(self.tokenizer)
         # Training reads the same problems and traces many times over.
         self._tokens = lru_cache(maxsize=100_000)(self._tokenize)
-        self.budget = TokenBudget(config.batch_tokens)
+        # Processes that share their weights pass layer after layer together: in parts they might be differently many.
+        self.budget = None if config.shard else TokenBudget(config.batch_tokens)
         self._sampling = TokenBudget(config.batch_tokens)
         self._cache = PrefixCache(config.prefix_cache_tokens)
         self._cached_version = self._version()
@@ -156,7 +168,10 @@ class TransformersPolicy(TrainablePolicy):
     def save(self, directory: Path) -> None:
         """Write weights and tokenizer as transformers does, or the adapter as peft does: whatever reads those reads it."""
         if self.config.lora is None:
-            self.module.save_pretrained(directory)
+            state = full_state(self.module)
+            if state is None:
+                return  # The main process writes; this one has handed over its share.
+            self.module.save_pretrained(directory, state_dict=dict(state))
         else:
             from trellis_transformers.adapters import save_adapter
 
@@ -187,7 +202,7 @@ class TransformersPolicy(TrainablePolicy):
                 f"{here.get(name)} here. Make the policy with the `init` and `tokenizer` it was saved with",
                 path=directory,
             )
-        self.module.load_state_dict(saved)
+        load_full_state(self.module, saved)
 
     def _chat_of(self, config: TransformersConfig) -> Chat | None:
         template = self.tokenizer.chat_template is not None

@@ -21,9 +21,10 @@ import numpy as np
 import torch
 
 from trellis import Rollout, Task, TrainablePolicy, Trajectory
+from trellis.distributed import spread
 from trellis.errors import CapabilityError
 from trellis.fitting.reward import NetworkReward, Objective
-from trellis.nn import TokenBatch, within
+from trellis.nn import TokenBatch, sharded, within
 from trellis.records import rollout_from_json, rollout_to_json
 from trellis_airl.config import AIRLConfig
 from trellis_airl.discriminator import TRAINS_ON_LOG_PI, Discriminator, Judged, discriminator, loss
@@ -97,7 +98,7 @@ class AIRL(NetworkReward[Discriminator]):
         trajectories = [example.trajectory for example in examples]
         if TRAINS_ON_LOG_PI[c.form]:
             # Expert traces, and rollouts of an earlier policy, are scored anew: log π is the live policy's.
-            trajectories = self.policy.log_probs(trajectories)
+            trajectories = spread(self.policy.log_probs, trajectories)
         batch = self.batch(trajectories)
         log_pi_BS = _log_pi(batch)
         counts_BS = batch.step_mask_BS & self._after_first(examples, batch)
@@ -107,7 +108,7 @@ class AIRL(NetworkReward[Discriminator]):
             return None
 
         def evaluate(net: Discriminator) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-            logit_BS = net(batch, log_pi_BS).logit_BS
+            logit_BS = Judged(*sharded(net, batch, log_pi_BS)).logit_BS
             bce = loss(
                 logit_BS, expert_weight=expert_BS, negative_weight=negative_BS, label_smoothing=c.label_smoothing
             )

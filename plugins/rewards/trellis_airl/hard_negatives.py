@@ -14,6 +14,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from trellis import Policy, SampleRequest, Step, Task, Trajectory
+from trellis.distributed import spread
 from trellis.records import rollout_from_json, rollout_to_json
 from trellis.types import Outcome, Rollout
 from trellis_airl.config import HardNegativesConfig
@@ -62,7 +63,7 @@ class HardNegatives:
             SampleRequest(prefix, max_tokens=self.config.max_tokens, seed=_seed(seed, update, key))
             for key, (prefix, _) in begun.items()
         ]
-        answers = self.policy.sample(requests) if requests else []
+        answers = spread(self.policy.sample, requests) if requests else []
         for (key, (prefix, num_shared)), (completion,) in zip(begun.items(), answers, strict=True):
             self._made[key] = HardNegative(self.task.extend(prefix, completion), num_shared, update)
         return [made for key in keyed if (made := self._made[key]) is not None]
