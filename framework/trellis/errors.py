@@ -10,6 +10,7 @@
     ├── TaskError                   a task cannot make what its config asks for
     ├── ProblemSyntaxError          a problem a person typed cannot be read
     ├── TokenizerError              text and vocabulary do not fit
+    ├── GrammarError                a grammar cannot be read, or a completion does not match it
     ├── CapabilityError             a component was asked for something it does not offer
     ├── PromptTemplateError     a prompt's template cannot be used
     ├── PromptTooLongError      a prompt does not fit its budget
@@ -197,6 +198,18 @@ class ProblemSyntaxError(TrellisError):
 
 class TokenizerError(TrellisError):
     """Text and vocabulary do not fit."""
+
+
+class GrammarError(TrellisError):
+    """A grammar cannot be read, or a completion does not match it.
+
+    Attributes:
+        line: Where in the grammar, from 1; None where it is not about a line of it.
+    """
+
+    def __init__(self, message: str, *, line: int | None = None) -> None:
+        self.line = line
+        super().__init__(message)
 
 
 class CapabilityError(TrellisError):

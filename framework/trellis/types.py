@@ -62,6 +62,8 @@ class Trajectory:
         finished: Whether the sequence has been ended (by the policy's end-of-sequence token, or as a given trace).
         cut: Whether a token limit cut it short: it can be neither continued nor correct.
         answer: What the task reads as the final answer; None until `finished`, or where there is none.
+        grammar: A grammar (GBNF) that all steps together match, as far as they go. A policy with capability "grammar" samples
+            under it, and gives log-probabilities under the same mask, when sampling and when scoring alike.
     """
 
     problem: Problem
@@ -70,6 +72,7 @@ class Trajectory:
     finished: bool = False
     cut: bool = False
     answer: str | None = None
+    grammar: str | None = None
 
     @property
     def open(self) -> bool:
@@ -127,13 +130,13 @@ class SampleRequest:
     """What a policy is asked to continue.
 
     Attributes:
-        prefix: The trajectory to continue; its steps' `token_ids` are used as they are where present.
+        prefix: The trajectory to continue; its steps' `token_ids` are used as they are where present. Where it has a grammar, its
+            steps and the completion together match it; only policies with capability "grammar" take one.
         n: How many independent completions.
         max_tokens: At most so many new tokens in each.
         stop: A completion ends right after this text; None runs on to the end of the sequence.
         temperature: 0 takes the most probable token each time.
         seed: Fixes the samples of this request, whatever else is in the batch.
-        grammar: A grammar (GBNF) the completion must match; only policies with capability "grammar" take one.
         choices: The completion is exactly one of these texts, and ends with its last token (`finish` is "stop"); where one is
             the beginning of another, with the end-of-sequence token after it ("end"). `stop` does nothing then. Only policies
             with capability "choices" take them.
@@ -145,8 +148,12 @@ class SampleRequest:
     stop: str | None = None
     temperature: float = 1.0
     seed: int = 0
-    grammar: str | None = None
     choices: tuple[str, ...] | None = None
+
+    @property
+    def grammar(self) -> str | None:
+        """The prefix's grammar."""
+        return self.prefix.grammar
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Policy(ABC):
     """Samples completions and says how probable they are.
 
-    Capabilities: "trainable" (is a `TrainablePolicy`), "grammar" (takes `SampleRequest.grammar`), "choices" (takes
+    Capabilities: "trainable" (is a `TrainablePolicy`), "grammar" (keeps to `Trajectory.grammar`), "choices" (takes
     `SampleRequest.choices`).
     """
 
@@ -62,7 +62,7 @@ class TrainablePolicy(Policy):
 
     @abstractmethod
     def token_log_probs(self, batch: TokenBatch, *, temperature: float = 1.0) -> torch.Tensor:
-        """Return log π of every token given those before it, with gradient.
+        """Return log π of every token given those before it, with gradient; under the mask of `batch.constrained`.
 
         Returns:
             float32 of shape (B, T); 0 where `batch.mask_BT` is False.

@@ -1,6 +1,7 @@
 """Shared torch helpers. Importing this package imports torch: plugins do so lazily."""
 
 from trellis.nn.batch import TokenBatch, pad
+from trellis.nn.masks import all_tokens, only
 from trellis.nn.optim import (
     Schedule,
     guarded_step,
@@ -16,11 +17,13 @@ __all__ = [
     "Schedule",
     "StepNet",
     "TokenBatch",
+    "all_tokens",
     "at_steps",
     "guarded_step",
     "learning_rate",
     "load_optimizer_tensors",
     "masked_mean",
+    "only",
     "optimizer_tensors",
     "pad",
     "seeded",

@@ -234,6 +234,7 @@ class GRPO(PolicyOptimizer):
         if c.entropy_weight == 0:
             return policy.token_log_probs(batch, temperature=c.temperature), None
         logits_BTV = policy.module(input_ids=batch.ids_BT, attention_mask=batch.attention_BT).logits / c.temperature
+        logits_BTV = batch.constrained(logits_BTV)
         return token_log_probs(logits_BTV, batch.ids_BT) * batch.mask_BT, token_entropies(logits_BTV)
 
     @torch.no_grad()
@@ -241,7 +242,8 @@ class GRPO(PolicyOptimizer):
         if self._reference is None:
             return None
         logits_BTV = self._reference(input_ids=batch.ids_BT, attention_mask=batch.attention_BT).logits
-        return token_log_probs(logits_BTV / self.config.temperature, batch.ids_BT) * batch.mask_BT
+        logits_BTV = batch.constrained(logits_BTV / self.config.temperature)
+        return token_log_probs(logits_BTV, batch.ids_BT) * batch.mask_BT
 
     def state(self) -> State:
         """Return AdamW's moments, the reference policy where there is one, and the number of steps done."""

@@ -398,6 +398,32 @@ def choices_are_kept(subject: Subject) -> None:
         expect(abs(total) < TOLERANCE, f"the only choice has the log-probability {total}, not 0")
 
 
+def grammars_are_kept(subject: Subject) -> None:
+    """Whoever gives a grammar reads the answer without looking, and learns from its probability under it.
+
+    Let only tokens through that go on with a text of the grammar, the end-of-sequence token where the text is whole; the steps
+    of the prefix are its beginning.
+    """
+    policy: Policy = subject.make()
+    grammar = 'root ::= line line\nline ::= ("12" | "15" | "3") "\\n"\n'
+    lines = ("12\n", "15\n", "3\n")
+    asked = [replace(r, prefix=replace(r.prefix, grammar=grammar)) for r in _requests(n=8)]
+    for request, completions in zip(asked, policy.sample(asked), strict=True):
+        for completion in completions:
+            fits = completion.text in {one + other for one in lines for other in lines}
+            expect(fits, f"asked for two lines of {lines}, it writes {completion.text!r}")
+            expect(completion.finish == "end", f"finish is '{completion.finish}' after all that the grammar has")
+        begun = replace(request.prefix, steps=(Step("3\n"),))
+        for completion in _flat(policy.sample([replace(request, prefix=begun)])):
+            expect(completion.text in lines, f"after the first of two lines it writes {completion.text!r}")
+    certain = 'root ::= "15\\n"\n'
+    for completion in _flat(policy.sample([replace(r, prefix=replace(r.prefix, grammar=certain)) for r in asked])):
+        total = sum(completion.log_probs)
+        expect(abs(total) < TOLERANCE, f"the only text of a grammar has the log-probability {total}, not 0")
+    apart = _distance_from_scored(policy, asked)
+    expect(apart <= TOLERANCE, f"log_probs of samples under a grammar differs from their sampling by {apart:.2g}")
+
+
 CHECKS = (
     Check.of("policy", samples_have_the_shape_asked_for),
     Check.of("policy", sampled_log_probs_are_log_probs),
@@ -412,6 +438,7 @@ CHECKS = (
     Check.of("policy", prefixes_are_continued),
     Check.of("policy", text_is_given_tokens),
     Check.of("policy", choices_are_kept, {"choices"}),
+    Check.of("policy", grammars_are_kept, {"grammar"}),
     Check.of("policy", finished_text_ends_the_sequence, {"trainable"}),
     Check.of("policy", token_log_probs_have_a_gradient, {"trainable"}),
     Check.of("policy", batches_mask_what_the_policy_wrote, {"trainable"}),
