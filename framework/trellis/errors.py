@@ -14,6 +14,7 @@
     ├── CapabilityError             a component was asked for something it does not offer
     ├── PromptTemplateError     a prompt's template cannot be used
     ├── PromptTooLongError      a prompt does not fit its budget
+    ├── EndpointError           an inference server failed for good
     ├── NotFittedError              a learned reward was used before it had learned anything
     ├── ContractError               a plugin's answer breaks its contract
     ├── NothingSolvedError          no sampled solution is correct: there is nothing to learn from
@@ -257,6 +258,20 @@ class PromptTooLongError(TrellisError):
             f"the prompt of {problem} has {num_tokens} tokens, without references and history, and may have {max_tokens}: "
             "raise `max_tokens`, or take a shorter form of prompt"
         )
+
+
+class EndpointError(TrellisError):
+    """An inference server failed for good: it refused a request, or failed as often as it was asked again.
+
+    Attributes:
+        endpoint: Its address.
+        status: The HTTP status of its last answer; None where there was none.
+    """
+
+    def __init__(self, endpoint: str, *, status: int | None, reason: str) -> None:
+        self.endpoint = endpoint
+        self.status = status
+        super().__init__(f"{endpoint}{'' if status is None else f' (status {status})'}: {reason}")
 
 
 class NotFittedError(TrellisError):

@@ -37,8 +37,10 @@ class Step:
     Attributes:
         text: The step's text. The texts of a trajectory's steps, joined, are the whole completion.
         token_ids: The policy's tokens of this step, the end-of-sequence token included in the last step of a
-            finished trajectory. Empty when no policy has read the step yet.
-        log_probs: Natural logarithm of the probability of each token at temperature 1; as long as `token_ids`.
+            finished trajectory. Empty when no policy has read the step yet, or where a server did and kept them to itself:
+            whoever reads the step then encodes its text.
+        log_probs: Natural logarithm of the probability of each token at temperature 1; as long as `token_ids`, where there are
+            any.
     """
 
     text: str
@@ -49,6 +51,11 @@ class Step:
     def log_prob(self) -> float:
         """The sum of `log_probs`: log π(step | prefix)."""
         return sum(self.log_probs)
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens it is known to have."""
+        return len(self.token_ids) or len(self.log_probs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +94,7 @@ class Trajectory:
     @property
     def num_tokens(self) -> int:
         """How many tokens the steps hold, the prompt not counted."""
-        return sum(len(step.token_ids) for step in self.steps)
+        return sum(step.num_tokens for step in self.steps)
 
     @property
     def log_prob(self) -> float:
@@ -161,17 +168,25 @@ class Completion:
     """What a policy answers.
 
     Attributes:
-        token_ids: The new tokens, the end-of-sequence token included.
-        pieces: The text each token adds; joined they are the completion's text. As long as `token_ids`.
+        token_ids: The new tokens, the end-of-sequence token included; empty where a server keeps them to itself.
+        pieces: The text each token adds; joined they are the completion's text. As long as `token_ids`, or as `log_probs`; one
+            piece where there are neither.
         log_probs: Natural log-probability of each token at temperature 1, under the same mask (of grammar or choices)
-            as sampling.
+            as sampling; empty where they are not known, which policies with capability "log-probs" know.
         finish: "end": end of sequence; "stop": the stop text, or the end of a choice; "length": out of tokens.
+        count: How many tokens were sampled, where `pieces` does not say.
     """
 
     token_ids: tuple[int, ...]
     pieces: tuple[str, ...]
     log_probs: tuple[float, ...]
     finish: Literal["end", "stop", "length"]
+    count: int | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens were sampled: what budgets count."""
+        return len(self.pieces) if self.count is None else self.count
 
     @property
     def text(self) -> str:

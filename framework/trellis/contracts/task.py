@@ -82,7 +82,8 @@ class Task(ABC):
     def extend(self, prefix: Trajectory, completion: Completion) -> Trajectory:
         """Append a completion to an open trajectory: cut into steps, each token in the step where its text begins.
 
-        No step is without tokens: where one token holds the separator and all of the next step, the two are one step.
+        No step is without tokens: where one token holds the separator and all of the next step, the two are one step. Where the
+        tokens are not known, the text alone is cut.
 
         Raises:
             ContractError: The prefix is finished or was cut short.
@@ -115,13 +116,15 @@ def _cut(
     Every step has tokens: a text in which none begins belongs to the step before it.
     """
     if not texts:
-        return (Step("", ids, log_probs),) if ids else ()
+        return (Step("", ids, log_probs),) if pieces else ()
+    if not ids and not log_probs:
+        return tuple(map(Step, texts))
     steps: list[Step] = []
     first = text_end = token_begin = 0
     for text in texts:
         text_end += len(text)
         last = first
-        while last < len(ids) and (token_begin < text_end or not pieces[last]):
+        while last < len(pieces) and (token_begin < text_end or not pieces[last]):
             token_begin += len(pieces[last])
             last += 1
         if first == last and steps:

@@ -51,7 +51,7 @@ def trellis_proposers() -> Iterable[Component]:
         LanguageModelConfig,
         "trellis_proposers.language_model:LanguageModel",
         needs={
-            "policy": Need("policy", capabilities=frozenset({"choices"})),
+            "policy": Need("policy", capabilities=frozenset({"choices", "log-probs"})),
             "task": Need("task"),
             "prompt": Need("prompt", optional=True),
         },
