@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -66,7 +66,11 @@ class Endpoints(Policy):
         threads = ThreadPoolExecutor(min(self._settings.max_concurrency, max(1, len(items))))
         try:
             with self.pool.patience():
-                return list(threads.map(work, items))
+                futures = [threads.submit(work, item) for item in items]
+                done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+                for future in done:
+                    future.result()
+                return [future.result() for future in futures]
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
 

@@ -82,15 +82,15 @@ class Pool:
         """
         round_ = self._round
         for attempt in range(self._config.retries + 1):
-            endpoint, probe = self._take(round_)
+            endpoint, failures = self._take(round_)
             try:
-                if probe:
+                if failures:
                     endpoint.client.models.list(timeout=PROBE_SECONDS)
                 answer = question(endpoint.client)
             except openai.APIError as error:
-                wait = self._failed(endpoint, error)
-                if wait is None or attempt == self._config.retries:
-                    raise _given_up(endpoint, error, attempt + 1) from error
+                again = self._failed(endpoint, error, failures)
+                if not again or attempt == self._config.retries:
+                    raise _given_up(endpoint, error, max(attempt + 1, endpoint.failures)) from error
             except BaseException:
                 self._release(endpoint)
                 raise
@@ -115,8 +115,8 @@ class Pool:
                 self._changed.notify_all()
             raise
 
-    def _take(self, round_: int) -> tuple[Endpoint, bool]:
-        """Return the endpoint with the fewest requests, and whether it has to be probed; wait while all are out."""
+    def _take(self, round_: int) -> tuple[Endpoint, int]:
+        """Return the endpoint with the fewest requests, and how often it has failed; wait while all are out."""
         with self._changed:
             while True:
                 now = time.monotonic()
@@ -128,7 +128,7 @@ class Pool:
                     # What is out is probed as soon as its time is over: nobody else finds out that it is back.
                     endpoint = min(free, key=lambda e: (e.failures == 0, e.under_way))
                     endpoint.under_way += 1
-                    return endpoint, endpoint.failures > 0
+                    return endpoint, endpoint.failures
                 out = [e.out_until - now for e in self.endpoints if e.out_until > now]
                 self._changed.wait(timeout=min(out) if out else None)
 
@@ -139,25 +139,25 @@ class Pool:
                 endpoint.failures = 0
             self._changed.notify_all()
 
-    def _failed(self, endpoint: Endpoint, error: openai.APIError) -> float | None:
-        """Take an endpoint out, and return for how long; None where asking again is of no use."""
+    def _failed(self, endpoint: Endpoint, error: openai.APIError, failures: int) -> bool:
+        """Take an endpoint out for a while, and say whether it is of use to ask again."""
         status = getattr(error, "status_code", None)
-        wait: float | None
+        config = self._config
         with self._changed:
             endpoint.under_way -= 1
-            if status is not None and status < 500 and status not in AGAIN:
-                wait = None
-            else:
-                wait = self._config.backoff_seconds * 2**endpoint.failures * (1 - random.random() / 4)
-                wait = min(wait, self._config.max_wait_seconds)
-                if isinstance(error, openai.APIStatusError):
-                    asked = _retry_after(error.response.headers)
-                    wait = wait if asked is None else asked if asked <= self._config.max_wait_seconds else None
-            if wait is not None:
-                endpoint.failures += 1
-                endpoint.out_until = max(endpoint.out_until, time.monotonic() + wait)
             self._changed.notify_all()
-        return wait
+            if status is not None and status < 500 and status not in AGAIN:
+                return False
+            wait = min(config.backoff_seconds * 2**failures * (1 - random.random() / 4), config.max_wait_seconds)
+            asked = _retry_after(error.response.headers) if isinstance(error, openai.APIStatusError) else None
+            if asked is not None and asked > config.max_wait_seconds:
+                return False
+            # Requests that were under way together fail together: that is one failure.
+            if endpoint.failures == failures:
+                endpoint.failures += 1
+            endpoint.out_until = max(endpoint.out_until, time.monotonic() + (wait if asked is None else asked))
+            # Each request sees few of the failures where many take turns: all of them together are enough.
+            return any(each.failures <= config.retries for each in self.endpoints)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
