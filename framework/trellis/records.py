@@ -23,6 +23,7 @@ def rollout_to_json(rollout: Rollout) -> dict[str, Any]:
         "finished": trajectory.finished,
         "cut": trajectory.cut,
         "answer": trajectory.answer,
+        "grammar": trajectory.grammar,
         "outcome": asdict(rollout.outcome),
         "step": rollout.step,
     }
@@ -37,5 +38,6 @@ def rollout_from_json(record: Mapping[str, Any]) -> Rollout:
         finished=record["finished"],
         cut=record["cut"],
         answer=record["answer"],
+        grammar=record.get("grammar"),
     )
     return Rollout(trajectory, Outcome(**record["outcome"]), step=record["step"])

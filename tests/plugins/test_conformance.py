@@ -80,7 +80,16 @@ def chroma(request, tmp_path_factory):
         CONFIGS["chroma/chroma-server"] = {"host": "127.0.0.1", "port": request.getfixturevalue("chroma_port")}
 
 
-@pytest.mark.usefixtures("running_server", "small_model", "chroma")
+@pytest.fixture(scope="module")
+def inference_server(serve):
+    """An inference server for the policies that ask one."""
+    server = serve()
+    server.grammar = r"root ::= [ -~\n]*"
+    CONFIGS["openai/openai"] = {"base_urls": [server.url], "server": "vllm", "end_token": "<|end|>"}
+    CONFIGS["openai/openai-chat"] = {"base_urls": [server.url], "server": "vllm"}
+
+
+@pytest.mark.usefixtures("running_server", "small_model", "chroma", "inference_server")
 @pytest.mark.parametrize("component", [pytest.param(c, marks=pytest.mark.slow) if c in SLOW else c for c in COMPONENTS])
 def test_it_passes_the_kit(component, request):
     if component == "ray/ray":

@@ -84,7 +84,7 @@ class Task(ABC):
 
         No step is without tokens: where one token holds the separator and all of the next step, the two are one step. Where
         it holds the separator and the beginning of the next step, that beginning goes with what is appended: step by step
-        the same steps come about as in one go.
+        the same steps come about as in one go. Where the tokens are not known, the text alone is cut.
 
         Raises:
             ContractError: The prefix is finished or was cut short.
@@ -127,13 +127,15 @@ def _cut(
     Every step has tokens: a text in which none begins belongs to the step before it.
     """
     if not texts:
-        return (Step("", ids, log_probs),) if ids else ()
+        return (Step("", ids, log_probs),) if pieces else ()
+    if not ids and not log_probs:
+        return tuple(map(Step, texts))
     steps: list[Step] = []
     first = text_end = token_begin = 0
     for text in texts:
         text_end += len(text)
         last = first
-        while last < len(ids) and (token_begin < text_end or not pieces[last]):
+        while last < len(pieces) and (token_begin < text_end or not pieces[last]):
             token_begin += len(pieces[last])
             last += 1
         if first == last and steps:

@@ -2,6 +2,7 @@
 
 from trellis.nn.batch import TokenBatch, pad
 from trellis.nn.budget import TokenBudget, in_parts, within
+from trellis.nn.masks import all_tokens, only
 from trellis.nn.optim import (
     Schedule,
     guarded_step,
@@ -21,6 +22,7 @@ __all__ = [
     "StepNet",
     "TokenBatch",
     "TokenBudget",
+    "all_tokens",
     "at_steps",
     "fork",
     "full_state",
@@ -33,6 +35,7 @@ __all__ = [
     "load_own_tensors",
     "masked_mean",
     "module_log_probs",
+    "only",
     "optimizer_tensors",
     "own_tensors",
     "pad",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -112,6 +112,16 @@ class RegisteredComponent:
         wanted = dict.fromkeys(self.record.modules, self.record.extra) if config is None else config.extras()
         for module, extra in wanted.items():
             if not _installed(module):
+                raise MissingExtraError(self.id, extra=extra, module=module, distribution=self.distribution)
+
+    def check_capabilities(self, needed: Set[str]) -> None:
+        """Look for the optional modules that capabilities take.
+
+        Raises:
+            MissingExtraError: One is not installed.
+        """
+        for capability, (extra, module) in self.record.capability_extras.items():
+            if capability in needed and not _installed(module):
                 raise MissingExtraError(self.id, extra=extra, module=module, distribution=self.distribution)
 
     def build(self, config: Mapping[str, object], collaborators: Mapping[str, object]) -> Any:

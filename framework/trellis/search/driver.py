@@ -146,7 +146,7 @@ class _Answers:
             children = [[self._grow(prefix, c) for c in row] for prefix, row in zip(extend.prefixes, rows, strict=True)]
             if one.tree:
                 one.tree.add_samples(extend.prefixes, children)
-            one.answer(children, num_tokens=sum(len(completion.token_ids) for row in rows for completion in row))
+            one.answer(children, num_tokens=sum(completion.num_tokens for row in rows for completion in row))
 
     def score(self, running: Sequence[RunningSearch]) -> None:
         """Answer every `Score`; a search that cannot pay for it is ended."""
@@ -180,7 +180,7 @@ class _Answers:
         if len(rows) != len(requests):
             raise ContractError(f"the policy '{name}' answered {len(requests)} requests with {len(rows)} lists")
         for request, row in zip(requests, rows, strict=True):
-            longest = max((len(completion.token_ids) for completion in row), default=0)
+            longest = max((completion.num_tokens for completion in row), default=0)
             if len(row) != request.n or longest > request.max_tokens:
                 raise ContractError(
                     f"the policy '{name}' was asked for {request.n} completions of at most {request.max_tokens} tokens"

@@ -84,7 +84,7 @@ class Tree:
                     parent.id,
                     step.text,
                     log_prob=step.log_prob,
-                    tokens=len(step.token_ids),
+                    tokens=step.num_tokens,
                     finished=finished,
                     cut=cut,
                 )

@@ -260,6 +260,7 @@ class GRPO(PolicyOptimizer):
 
         def both(batch: TokenBatch) -> torch.Tensor:
             logits_BTV = policy.module(input_ids=batch.ids_BT, attention_mask=batch.attention_BT).logits / c.temperature
+            logits_BTV = batch.constrained(logits_BTV)
             return torch.stack([token_log_probs(logits_BTV, batch.ids_BT), token_entropies(logits_BTV)], dim=-1)
 
         log_prob_BT, entropy_BT = sharded(lambda rows: in_parts(both, rows, policy.budget), batch).unbind(-1)

@@ -20,6 +20,7 @@ from trellis.errors import CapabilityError, CheckpointError, ContractError, Toke
 from trellis.nn import (
     TokenBatch,
     TokenBudget,
+    all_tokens,
     full_state,
     in_parts,
     load_full_state,
@@ -29,6 +30,7 @@ from trellis.nn import (
 )
 from trellis_transformers.chat import Chat
 from trellis_transformers.config import CharacterTokenizer, TransformersConfig
+from trellis_transformers.grammar import Grammars
 from trellis_transformers.models import cache_where_asked, checkpoint_layers, device_named, from_scratch, pretrained
 from trellis_transformers.prefix_cache import PrefixCache
 from trellis_transformers.sampling import Choices, Row, sample_rows, uniforms
@@ -91,6 +93,8 @@ class TransformersPolicy(TrainablePolicy):
         self._pad_id: int = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else end
         self._context: int = getattr(self.module.config, "max_position_embeddings", None) or sys.maxsize
         self._pieces = Pieces(self.tokenizer)
+        vocab_size = self.module.config.get_text_config().vocab_size
+        self._grammars = Grammars(self.tokenizer, pieces=self._pieces, vocab_size=vocab_size, end_ids=self._end_ids)
         # Training reads the same problems and traces many times over.
         self._tokens = lru_cache(maxsize=100_000)(self._tokenize)
         # Processes that share their weights pass layer after layer together: in parts they might be differently many.
@@ -101,8 +105,6 @@ class TransformersPolicy(TrainablePolicy):
 
     def sample(self, requests: Sequence[SampleRequest]) -> list[list[Completion]]:
         """Answer each request with its `n` completions, in order."""
-        if any(request.grammar is not None for request in requests):
-            raise CapabilityError("transformers", capability="grammar", mend="leave `grammar` out of the request.")
         if self._version() != self._cached_version or not any(request.prefix.steps for request in requests):
             self._cache.clear()
             self._cached_version = self._version()
@@ -148,7 +150,8 @@ class TransformersPolicy(TrainablePolicy):
                     mend=f"the model holds {self._context}, and problem {trajectory.problem.id} with its steps has more. "
                     "Take a longer context (in `init`: `n_positions`, `max_position_embeddings`), or shorter problems.",
                 )
-        return pad(prompts, encoded, pad_id=self._pad_id, device=self.device)
+        batch = pad(prompts, encoded, pad_id=self._pad_id, device=self.device)
+        return replace(batch, allowed_BTW=self._allowed(prompts, encoded, width=batch.ids_BT.shape[1]))
 
     def token_log_probs(self, batch: TokenBatch, *, temperature: float = 1.0) -> torch.Tensor:
         """Return log π of every token of the steps, with gradient; shape (B, T), 0 elsewhere."""
@@ -239,9 +242,25 @@ class TransformersPolicy(TrainablePolicy):
             steps[-1] = Step(steps[-1].text, (*steps[-1].token_ids, self._end_id))
         return replace(trajectory, steps=tuple(steps))
 
+    def _allowed(
+        self, prompts: Sequence[Sequence[int]], trajectories: Sequence[Trajectory], *, width: int
+    ) -> torch.Tensor | None:
+        """Return the tokens that could have stood at each position, where a trajectory has a grammar."""
+        if all(trajectory.grammar is None for trajectory in trajectories):
+            return None
+        allowed_BTW = all_tokens(len(trajectories), width, vocab_size=self._grammars.vocab_size)
+        for row_TW, prompt, trajectory in zip(allowed_BTW, prompts, trajectories, strict=True):
+            if trajectory.grammar is not None:
+                ids = [token for step in trajectory.steps for token in step.token_ids]
+                row_TW[len(prompt) : len(prompt) + len(ids)] = self._grammars.allowed(trajectory.grammar, ids)
+        return allowed_BTW.to(self.device)
+
     def _row(self, request: SampleRequest, index: int) -> Row:
         trajectory = self._encode(request.prefix)
-        prefix = self._prompt(trajectory.prompt) + tuple(i for step in trajectory.steps for i in step.token_ids)
+        written = tuple(i for step in trajectory.steps for i in step.token_ids)
+        prefix = self._prompt(trajectory.prompt) + written
+        if request.grammar is not None and request.choices is not None:
+            raise ContractError("a request has a grammar and `choices`: leave one of them out")
         room = min(request.max_tokens, self._context - len(prefix))
         return Row(
             prefix=prefix,
@@ -251,6 +270,7 @@ class TransformersPolicy(TrainablePolicy):
             uniforms=uniforms(request.seed, index, request.max_tokens) if request.temperature > 0 else np.zeros(0),
             decoder=self._pieces.decoder(),
             choices=None if request.choices is None else self._choices(request.choices),
+            matcher=None if request.grammar is None else self._grammars.matcher(request.grammar, written),
             finish="length" if room < 1 else None,
         )
 

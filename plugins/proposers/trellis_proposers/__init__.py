@@ -1,8 +1,9 @@
 """Proposers: plan hints that seem worth measuring, for the query at hand.
 
 `arms`, `autosteer`, `completion`, `moves`, `neighbours`, `planner-cost` and `random-orders` need nothing but the situation.
-`{use: language-model, needs: {policy: …, task: …}}` asks a policy that can choose among texts; `{use: portfolio, needs:
-{proposers: […]}}` shares the proposals between several by what each one's were worth.
+`{use: language-model, needs: {policy: …, task: …}}` asks a policy that can choose among texts, line by line, and `hint-writer`
+one that keeps to a grammar, for the whole text; `{use: portfolio, needs: {proposers: […]}}` shares the proposals between several
+by what each one's were worth.
 """
 
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from trellis_proposers.config import (
     ArmsConfig,
     AutosteerConfig,
     CompletionConfig,
+    HintWriterConfig,
     LanguageModelConfig,
     MovesConfig,
     NeighboursConfig,
@@ -49,7 +51,18 @@ def trellis_proposers() -> Iterable[Component]:
         LanguageModelConfig,
         "trellis_proposers.language_model:LanguageModel",
         needs={
-            "policy": Need("policy", capabilities=frozenset({"choices"})),
+            "policy": Need("policy", capabilities=frozenset({"choices", "log-probs"})),
+            "task": Need("task"),
+            "prompt": Need("prompt", optional=True),
+        },
+    )
+    yield Component(
+        "hint-writer",
+        "whole hints from a policy, under the grammar of the query's hints",
+        HintWriterConfig,
+        "trellis_proposers.hint_writer:HintWriter",
+        needs={
+            "policy": Need("policy", capabilities=frozenset({"grammar"})),
             "task": Need("task"),
             "prompt": Need("prompt", optional=True),
         },

@@ -80,6 +80,27 @@ class LanguageModelConfig(Config):
     """Whether the model may join what no predicate connects, where there is another way."""
 
 
+class HintWriterConfig(Config):
+    """How hints are sampled, and which."""
+
+    samples: Count = 4
+    """Samples for each proposal asked for: many are alike."""
+
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Flattens (above 1) or sharpens (below) what is sampled from."""
+
+    max_tokens: Count = 1024
+    """The longest hints, in tokens; what is longer is dropped."""
+
+    kinds: Annotated[tuple[Literal["scans", "joins", "leading", "switches"], ...], Field(min_length=1)] = (
+        "scans",
+        "joins",
+        "leading",
+        "switches",
+    )
+    """What the model may say: what the database can be asked for, and what the model was trained on."""
+
+
 class PortfolioConfig(Config):
     """How proposals are shared out."""
 
