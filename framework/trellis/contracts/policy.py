@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +67,15 @@ class TrainablePolicy(Policy):
         Returns:
             float32 of shape (B, T); 0 where `batch.mask_BT` is False.
         """
+
+    def merged_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield all weights by name, one by one, with adapters merged into them: what an inference engine is given.
+
+        They are the present ones, without gradient; what is yielded may be a weight itself, and is not to be changed. Tied
+        weights come once.
+        """
+        for name, parameter in self.module.named_parameters():
+            yield name, parameter.detach()
 
     @abstractmethod
     def save(self, directory: Path) -> None:

@@ -1,6 +1,8 @@
 """Shared torch helpers. Importing this package imports torch: plugins do so lazily."""
 
 from trellis.nn.batch import TokenBatch, pad
+from trellis.nn.chat import Chat
+from trellis.nn.encoding import Encoding
 from trellis.nn.optim import (
     Schedule,
     guarded_step,
@@ -9,10 +11,15 @@ from trellis.nn.optim import (
     optimizer_tensors,
     seeded,
 )
+from trellis.nn.pieces import PieceDecoder, Pieces
 from trellis.nn.statistics import masked_mean, token_entropies, token_log_probs
 from trellis.nn.step_net import StepNet, at_steps, sum_over_steps
 
 __all__ = [
+    "Chat",
+    "Encoding",
+    "PieceDecoder",
+    "Pieces",
     "Schedule",
     "StepNet",
     "TokenBatch",

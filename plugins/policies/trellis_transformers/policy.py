@@ -17,12 +17,12 @@ from transformers.utils import logging
 
 from trellis import Completion, SampleRequest, Step, TrainablePolicy, Trajectory
 from trellis.errors import CapabilityError, CheckpointError, ContractError, TokenizerError
-from trellis.nn import TokenBatch, pad, token_log_probs
+from trellis.nn import Pieces, TokenBatch, pad, token_log_probs
+from trellis_transformers.characters import character_tokenizer
 from trellis_transformers.config import CharacterTokenizer, TransformersConfig
 from trellis_transformers.models import device_named, from_scratch, pretrained
 from trellis_transformers.prefix_cache import PrefixCache
 from trellis_transformers.sampling import Choices, Row, sample_rows, uniforms
-from trellis_transformers.tokenizer import Pieces, character_tokenizer
 
 
 class TransformersPolicy(TrainablePolicy):

@@ -17,8 +17,8 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from trellis import Completion
+from trellis.nn import PieceDecoder
 from trellis_transformers.prefix_cache import PrefixCache
-from trellis_transformers.tokenizer import PieceDecoder
 
 
 @dataclass(slots=True)
