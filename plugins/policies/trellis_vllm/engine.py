@@ -76,8 +76,10 @@ class Engine:
             # Handles of GPU memory reach the engine's process pickled, over vLLM's own local socket.
             os.environ["VLLM_ALLOW_INSECURE_SERIALIZATION"] = "1"
         import vllm
+        import vllm.exceptions
 
         self._vllm = vllm
+        self._refusals = (ValueError, vllm.exceptions.VLLMValidationError)
         kind = platform()
         if kind is None:
             raise CapabilityError(
@@ -216,7 +218,7 @@ class Engine:
         if ask.grammar is not None:
             try:
                 grammar = self._vllm.sampling_params.StructuredOutputsParams(grammar=ask.grammar)
-            except ValueError as error:
+            except self._refusals as error:
                 raise ContractError(f"the grammar of a request cannot be read: {error}") from error
         return self._sampling_params(
             max_tokens=ask.max_tokens,
@@ -234,7 +236,7 @@ class Engine:
             return self._vllm.SamplingParams(
                 output_kind=self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY, **values
             )
-        except ValueError as error:
+        except self._refusals as error:
             raise CapabilityError("vllm", capability="such sampling", mend=f"{error}") from error
 
     def _run(self, asked: Sequence[tuple[Sequence[int], Any]]) -> list[Any]:
@@ -249,7 +251,7 @@ class Engine:
                     prompts = [self._vllm.TokensPrompt(prompt_token_ids=list(asked[index][0])) for index in share]
                     engine.enqueue(prompts, [asked[index][1] for index in share], use_tqdm=False)
                     busy.append((engine, share))
-        except ValueError as error:
+        except self._refusals as error:
             for engine, _ in busy:
                 engine.wait_for_completion(use_tqdm=False)
             raise ContractError(f"vLLM refuses a request: {error}") from error

@@ -34,6 +34,8 @@ class VLLMRollouts(TrainablePolicy):
 
     Attributes:
         trainer: The policy whose weights an optimizer changes.
+        engine: Where it samples; None before the first sample.
+        sync: How weights reach the engine.
         difference: What the last probe found between the log-probabilities of trainer and engine, in nats, on average over
             the tokens; None before the first.
         num_syncs: How often the engine was given weights, the first time included.
@@ -48,7 +50,7 @@ class VLLMRollouts(TrainablePolicy):
         self.seed = trainer.seed
         self.difference: float | None = None
         self.num_syncs = 0
-        self._engine: Engine | None = None
+        self.engine: Engine | None = None
         self._encoding: Encoding | None = None
         self._directory: TemporaryDirectory[str] | None = None
         self._sender: Sender | None = None
@@ -96,37 +98,42 @@ class VLLMRollouts(TrainablePolicy):
         """Take the weights written by `save`; the engine is given them before it samples next."""
         self.trainer.load(directory)
 
+    def close(self) -> None:
+        """End the engine; the next sample starts another."""
+        if self.engine is not None:
+            self.engine.close()
+        self.engine = self._sender = None
+
     def _synchronised(self, prefixes: Sequence[tuple[int, ...]]) -> tuple[Engine, Encoding]:
         """Return the engine with the present weights."""
         # Counts the in-place changes of all weights: any optimizer's step changes it, and so does `load`.
         version = sum(parameter._version for parameter in self.module.parameters())
-        if self._engine is None or self._encoding is None or version != self._synced_version:
-            self._engine, self._encoding = self._give(), self._encoding or self._read_encoding()
+        if self.engine is None or self._encoding is None or version != self._synced_version:
+            self.engine, self._encoding = self._give(), self._encoding or self._read_encoding()
             self.num_syncs += 1
             self._probe(prefixes)
             self._synced_version = version
-        return self._engine, self._encoding
+        return self.engine, self._encoding
 
     def _give(self) -> Engine:
         """Give the engine the trainer's weights, and return it."""
-        if self._engine is not None and self._sender is not None:
+        if self.engine is not None and self._sender is not None:
             self._sender.send()
-            return self._engine
+            return self.engine
         directory = TemporaryDirectory(prefix="trellis-vllm-")
         _write(self.trainer, Path(directory.name))
-        if self._engine is not None and self.sync == "reload":
-            self._engine.reload(directory.name)
+        if self.engine is not None and self.sync == "reload":
+            self.engine.reload(directory.name)
         else:
-            if self._engine is not None:
-                self._engine.close()
-            self._engine = Engine(directory.name, self.config, dtype=self._dtype, transfer=self.sync == "transfer")
+            self.close()
+            self.engine = Engine(directory.name, self.config, dtype=self._dtype, transfer=self.sync == "transfer")
             if self.sync == "transfer":
                 from trellis_vllm.transfer import Sender
 
-                self._sender = Sender(self._engine, self.trainer)
+                self._sender = Sender(self.engine, self.trainer)
         # vLLM may look at the files of its tokenizer later on: they stay until others take their place.
         self._directory = directory
-        return self._engine
+        return self.engine
 
     def _read_encoding(self) -> Encoding:
         """Read the tokenizer that the trainer wrote; which token ends a trajectory, the trainer itself shows."""
@@ -144,7 +151,7 @@ class VLLMRollouts(TrainablePolicy):
 
         vLLM's reloading on a CPU is wrong for models that share weights between input and output, and says nothing.
         """
-        assert self._engine is not None
+        assert self.engine is not None
         if not self._probes:
             first = dict.fromkeys(ids[:MAX_PROBE_TOKENS] for ids in prefixes)
             self._probes = [ids if len(ids) > 1 else ids * 2 for ids in first][: self.config.probe_prompts]
@@ -157,7 +164,7 @@ class VLLMRollouts(TrainablePolicy):
         self.module.eval()
         trainer_BT = token_log_probs(self.module(input_ids=ids_BT, attention_mask=attention_BT).logits, ids_BT).tolist()
         self.module.train(training)
-        engine = self._engine.log_probs(self._probes)
+        engine = self.engine.log_probs(self._probes)
         apart = [
             abs(ours - theirs)
             for ours_T, theirs_T in zip(trainer_BT, engine, strict=True)
