@@ -17,6 +17,7 @@
     ├── ContractError               a plugin's answer breaks its contract
     ├── NothingSolvedError          no sampled solution is correct: there is nothing to learn from
     ├── NumericsError               a loss or gradient is not finite
+    ├── MemoryExhaustedError        a device's memory does not hold a single trajectory
     ├── BudgetExhausted             thrown into a search when its budget is spent
     ├── SQLError
     │   ├── QuerySyntaxError        a query cannot be parsed
@@ -296,6 +297,17 @@ class NumericsError(TrellisError):
         super().__init__(
             f"{what} is not finite at step {step}; the batch held the problems {shown}. The weights were not "
             "updated. Lower the learning rate, or look at these problems' rollouts in the run directory."
+        )
+
+
+class MemoryExhaustedError(TrellisError):
+    """A device's memory ran out with a single trajectory going through the model at a time."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            "out of memory with one trajectory at a time. Of the policy's settings, `lora: {}` trains an adapter in place of "
+            "the weights, `gradient_checkpointing: true` keeps less of each layer, and `dtype: bfloat16` halves the weights; "
+            f"or lower `max_tokens`, or take a smaller model. The device says: {why}"
         )
 
 

@@ -89,5 +89,23 @@ def test_it_passes_the_kit(component):
     assert {result.id: result.message for result in results if result.passed is False} == {}
 
 
+@pytest.mark.parametrize("kind", ["qwen2", "llama", "base"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"lora": {"r": 4, "alpha": 8}, "gradient_checkpointing": True, "batch_tokens": 256},
+        {"system_prompt": "Be brief."},
+    ],
+    ids=["lora", "system-prompt"],
+)
+def test_a_real_checkpoint_passes_the_kit(kind, settings, model_directory):
+    if kind == "base" and "system_prompt" in settings:
+        pytest.skip("it has no chat template")
+    results = check_component(
+        "transformers/transformers", config={"model": str(model_directory(kind)), "device": "cpu", **settings}
+    )
+    assert {result.id: result.message for result in results if result.passed is False} == {}
+
+
 def test_configs_are_of_components_that_exist():
     assert CONFIGS.keys() | EXPECTED_FAILURES.keys() <= set(COMPONENTS)

@@ -12,7 +12,7 @@ from trellis.types import Completion, SampleRequest, Trajectory
 if TYPE_CHECKING:
     import torch
 
-    from trellis.nn import TokenBatch
+    from trellis.nn import TokenBatch, TokenBudget
 
 
 class Policy(ABC):
@@ -51,10 +51,13 @@ class TrainablePolicy(Policy):
         module: A causal language model: called with `input_ids` and `attention_mask` it returns `.logits` of shape
             (B, T, V), and with `output_hidden_states=True` also `.hidden_states`.
         seed: The seed its weights were made with; what derives from the policy derives its randomness from it.
+        budget: How many tokens go through `module`, or a copy of it, at once where a gradient is taken (`trellis.nn.in_parts`,
+            `trellis.nn.within`); None is no bound.
     """
 
     module: torch.nn.Module
     seed: int
+    budget: TokenBudget | None = None
 
     @abstractmethod
     def batch(self, trajectories: Sequence[Trajectory]) -> TokenBatch:
@@ -79,7 +82,7 @@ class TrainablePolicy(Policy):
 
     @abstractmethod
     def save(self, directory: Path) -> None:
-        """Write weights and tokenizer (safetensors and JSON) into an empty directory."""
+        """Write what was trained and the tokenizer (safetensors and JSON) into an empty directory."""
 
     @abstractmethod
     def load(self, directory: Path) -> None:

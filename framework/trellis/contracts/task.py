@@ -82,21 +82,33 @@ class Task(ABC):
     def extend(self, prefix: Trajectory, completion: Completion) -> Trajectory:
         """Append a completion to an open trajectory: cut into steps, each token in the step where its text begins.
 
-        No step is without tokens: where one token holds the separator and all of the next step, the two are one step.
+        No step is without tokens: where one token holds the separator and all of the next step, the two are one step. Where
+        it holds the separator and the beginning of the next step, that beginning goes with what is appended: step by step
+        the same steps come about as in one go.
 
         Raises:
             ContractError: The prefix is finished or was cut short.
         """
         if not prefix.open:
             raise ContractError(f"problem {prefix.problem.id}: a trajectory that has ended cannot be extended")
-        texts = self.split_steps(completion.text)
+        before, begun = self._begun(prefix.steps) if completion.text else (prefix.steps, "")
+        texts = self.split_steps(begun + completion.text)
+        pieces = (begun + completion.pieces[0], *completion.pieces[1:]) if completion.pieces else ()
         extended = replace(
             prefix,
-            steps=prefix.steps + _cut(texts, completion.token_ids, completion.pieces, completion.log_probs),
+            steps=before + _cut(texts, completion.token_ids, pieces, completion.log_probs),
             finished=completion.finish == "end",
             cut=completion.finish == "length",
         )
         return replace(extended, answer=self.answer(extended)) if extended.finished else extended
+
+    def _begun(self, steps: tuple[Step, ...]) -> tuple[tuple[Step, ...], str]:
+        """Return the steps without what the last one's tokens hold of the step after it, and that text."""
+        parts = self.split_steps(steps[-1].text) if steps and steps[-1].token_ids else []
+        if len(parts) < 2 or parts[-1].endswith(self.separator):
+            return steps, ""
+        last = replace(steps[-1], text="".join(parts[:-1]))
+        return (*steps[:-1], last), parts[-1]
 
 
 def by_problem(traces: Sequence[Trajectory]) -> dict[str, list[Trajectory]]:

@@ -31,6 +31,7 @@ class Encoding:
         tokenizer: As given.
         end_id: The token that ends a finished trajectory.
         end_ids: The tokens that end a completion.
+        pieces: The tokens of a step's text, and the text that each adds.
 
     Raises:
         TokenizerError: It has no end-of-sequence token, or does not give back the text it is given.
@@ -46,20 +47,20 @@ class Encoding:
         end_ids: Iterable[int] = (),
     ) -> None:
         self.tokenizer = tokenizer
-        end = tokenizer.eos_token_id
-        if end is None:
+        eos = tokenizer.eos_token_id
+        if end_id is None:
+            end_id = eos if chat is None or chat.end_id is None else chat.end_id
+        if end_id is None:
             raise TokenizerError(f"the tokenizer of {name!r} has no end-of-sequence token: set `eos_token` in it")
-        if end_id is None and chat is not None:
-            end_id = chat.end_id
-        self.end_id: int = end if end_id is None else end_id
-        self.end_ids = frozenset({end, self.end_id, *end_ids})
+        self.end_id: int = end_id
+        self.end_ids = frozenset({end_id, *end_ids, *(() if eos is None else (eos,))})
         begin = tokenizer.bos_token_id
         self._begin = (begin,) if begin is not None and tokenizer("a").input_ids[0] == begin else ()
         self._chat = chat
-        self._pieces = Pieces(tokenizer)
+        self.pieces = Pieces(tokenizer)
         # Training reads the same problems and traces many times over.
         self._prompt = lru_cache(maxsize=100_000)(self._encode_prompt)
-        self._step = lru_cache(maxsize=100_000)(self._pieces.encode)
+        self._step = lru_cache(maxsize=100_000)(self.pieces.encode)
 
     def prompt(self, text: str) -> tuple[int, ...]:
         """Return the tokens of a prompt.
@@ -92,7 +93,7 @@ class Encoding:
 
     def decoder(self) -> PieceDecoder:
         """Return a decoder for one sequence, to be fed its tokens in order."""
-        return self._pieces.decoder()
+        return self.pieces.decoder()
 
     def _encode_prompt(self, text: str) -> tuple[int, ...]:
         if self._chat is not None:

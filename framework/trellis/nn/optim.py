@@ -69,7 +69,10 @@ def guarded_step(
     loss.backward()  # type: ignore[no-untyped-call]
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     if half := next((p.dtype for p in parameters if p.dtype in (torch.float16, torch.bfloat16)), None):
-        mend = "most of a step's change would round to nothing: load the model with `dtype: float32` to train it"
+        mend = (
+            "most of a step's change would round to nothing: load the model with `dtype: float32` to train it, or train an "
+            "adapter of float32 in its place (`lora: {}`)"
+        )
         raise CapabilityError("training", capability=f"use for weights in {half}", mend=f"{mend}.")
     norm = torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
     if not torch.isfinite(norm):

@@ -18,7 +18,6 @@ Shape suffixes: B rollouts, T tokens.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -41,13 +40,20 @@ from trellis.contracts.task import by_problem
 from trellis.errors import CapabilityError
 from trellis.nn import (
     TokenBatch,
+    fork,
     guarded_step,
+    in_parts,
     learning_rate,
     load_optimizer_tensors,
+    load_own_tensors,
     masked_mean,
+    module_log_probs,
     optimizer_tensors,
+    own_tensors,
     token_entropies,
     token_log_probs,
+    trainable,
+    within,
 )
 from trellis_grpo.advantages import outcome_advantages, process_advantages
 from trellis_grpo.config import GRPOConfig
@@ -64,6 +70,7 @@ class GRPO(PolicyOptimizer):
         self._done = 0
         self._adamw: torch.optim.AdamW | None = None
         self._reference: torch.nn.Module | None = None
+        self._reference_tensors: dict[str, torch.Tensor] = {}
         self._restored: State | None = None
 
     @property
@@ -127,16 +134,21 @@ class GRPO(PolicyOptimizer):
         c = self.config
         restored, self._restored = self._restored, None
         self._done = int(restored.values["done"]) if restored else 0  # type: ignore[arg-type]
-        self._adamw = torch.optim.AdamW(policy.module.parameters(), betas=(0.9, 0.98), weight_decay=c.weight_decay)
-        self._reference = copy.deepcopy(policy.module).requires_grad_(False) if c.kl_weight > 0 else None
-        if restored is None:
+        self._adamw = torch.optim.AdamW(trainable(policy.module), betas=(0.9, 0.98), weight_decay=c.weight_decay)
+        if restored is not None:
+            moments = {k[6:]: v for k, v in restored.tensors.items() if k.startswith("adamw.")}
+            load_optimizer_tensors(self._adamw, moments)
+        self._reference, self._reference_tensors = None, {}
+        if c.kl_weight == 0:
             return
-        tensors = restored.tensors
-        load_optimizer_tensors(self._adamw, {k[6:]: v for k, v in tensors.items() if k.startswith("adamw.")})
-        reference = {k[10:]: v for k, v in tensors.items() if k.startswith("reference.")}
+        # Of a policy that trains an adapter, the reference is another adapter on the same weights.
+        self._reference = fork(policy.module).requires_grad_(False)
+        saved = restored.tensors if restored is not None else {}
+        reference = {k[10:]: v for k, v in saved.items() if k.startswith("reference.")}
         # Without one, KL was turned on for the resumed run: the reference is the policy as it is now.
-        if self._reference is not None and reference:
-            self._reference.load_state_dict(reference)
+        if reference:
+            load_own_tensors(self._reference, reference, beside=policy.module)
+        self._reference_tensors = own_tensors(self._reference, beside=policy.module)
 
     def _sample_batch(
         self, policy: TrainablePolicy, task: Task, problems: Sequence[Problem], rng: np.random.Generator
@@ -191,22 +203,25 @@ class GRPO(PolicyOptimizer):
         c = self.config
         assert self._adamw is not None
         rate = learning_rate(self._done, c.steps, peak=c.learning_rate, final=c.final_learning_rate, schedule="linear")
-        reference_BT = self._reference_log_probs(batch)
+        reference_BT = within(policy.budget, lambda: self._reference_log_probs(policy, batch))
         mask_BT = batch.mask_BT
         mean = partial(average, mask_BT=mask_BT, over=c.loss_average, max_tokens=c.max_tokens)
         old_BT: torch.Tensor | None = None
-        extra: dict[str, float] = {}
-        for _ in range(c.epochs):
+
+        def step() -> tuple[torch.Tensor, dict[str, float]]:
+            assert self._adamw is not None
             log_prob_BT, entropy_BT = self._log_probs(policy, batch)
-            old_BT = log_prob_BT.detach() if old_BT is None else old_BT
+            before_BT = log_prob_BT.detach() if old_BT is None else old_BT
             loss_BT, clipped = surrogate(
-                log_prob_BT, old_BT, advantage_BT, mask_BT, clip=c.clip, clip_high=c.clip_high, ratio=c.ratio
+                log_prob_BT, before_BT, advantage_BT, mask_BT, clip=c.clip, clip_high=c.clip_high, ratio=c.ratio
             )
+            extra: dict[str, float] = {}
             if c.importance_cap is not None:
-                # Those of the first epoch: later ones are what the surrogate's own ratio is for.
-                weight_BT = importance_weights(old_BT, _sampled(batch), cap=c.importance_cap)
+                # Of the policy as it was when it sampled: how far it has gone since is what the surrogate's own ratio is for.
+                sampled_BT = _sampled(batch)
+                weight_BT = importance_weights(before_BT, sampled_BT, cap=c.importance_cap)
                 loss_BT = weight_BT * loss_BT
-                extra |= _describe_weights(weight_BT, old_BT - _sampled(batch), mask_BT, cap=c.importance_cap)
+                extra |= _describe_weights(weight_BT, before_BT - sampled_BT, mask_BT, cap=c.importance_cap)
             loss = mean(loss_BT)
             kl = torch.zeros(())
             if reference_BT is not None:
@@ -224,37 +239,45 @@ class GRPO(PolicyOptimizer):
                 step=self._done + 1,
                 problems=list(dict.fromkeys(t.problem.id for t in batch.trajectories)),
             )
-        return extra | {
-            "loss": loss.item(),
-            "grad_norm": norm,
-            "clipped": clipped.item(),
-            "kl": kl.item(),
-            "entropy": -masked_mean(old_BT, mask_BT).item() if old_BT is not None else 0.0,
-            "learning_rate": rate,
-        }
+            return before_BT, extra | {
+                "loss": loss.item(),
+                "grad_norm": norm,
+                "clipped": clipped.item(),
+                "kl": kl.item(),
+                "entropy": -masked_mean(before_BT, mask_BT).item(),
+                "learning_rate": rate,
+            }
+
+        for _ in range(c.epochs):
+            old_BT, metrics = within(policy.budget, step)
+        return metrics
 
     def _log_probs(self, policy: TrainablePolicy, batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return log π of each token and, where it has a weight, the entropy of what each was drawn from."""
         c = self.config
         if c.entropy_weight == 0:
             return policy.token_log_probs(batch, temperature=c.temperature), None
-        logits_BTV = policy.module(input_ids=batch.ids_BT, attention_mask=batch.attention_BT).logits / c.temperature
-        return token_log_probs(logits_BTV, batch.ids_BT) * batch.mask_BT, token_entropies(logits_BTV)
+
+        def both(batch: TokenBatch) -> torch.Tensor:
+            logits_BTV = policy.module(input_ids=batch.ids_BT, attention_mask=batch.attention_BT).logits / c.temperature
+            return torch.stack([token_log_probs(logits_BTV, batch.ids_BT), token_entropies(logits_BTV)], dim=-1)
+
+        log_prob_BT, entropy_BT = in_parts(both, batch, policy.budget).unbind(-1)
+        return log_prob_BT * batch.mask_BT, entropy_BT
 
     @torch.no_grad()
-    def _reference_log_probs(self, batch: TokenBatch) -> torch.Tensor | None:
+    def _reference_log_probs(self, policy: TrainablePolicy, batch: TokenBatch) -> torch.Tensor | None:
         if self._reference is None:
             return None
-        logits_BTV = self._reference(input_ids=batch.ids_BT, attention_mask=batch.attention_BT).logits
-        return token_log_probs(logits_BTV / self.config.temperature, batch.ids_BT) * batch.mask_BT
+        run = partial(module_log_probs, self._reference, temperature=self.config.temperature)
+        return in_parts(run, batch, policy.budget) * batch.mask_BT
 
     def state(self) -> State:
         """Return AdamW's moments, the reference policy where there is one, and the number of steps done."""
         if self._restored is not None:
             return self._restored
         tensors = {f"adamw.{k}": v for k, v in optimizer_tensors(self._adamw).items()} if self._adamw else {}
-        if self._reference is not None:
-            tensors |= {f"reference.{k}": v for k, v in self._reference.state_dict().items()}
+        tensors |= {f"reference.{name}": value for name, value in self._reference_tensors.items()}
         return State(tensors, {"done": self._done})
 
     def restore(self, state: State) -> None:

@@ -38,7 +38,7 @@ from trellis import (
     Trajectory,
 )
 from trellis.errors import CapabilityError, NothingSolvedError, RunError
-from trellis.nn import load_optimizer_tensors, optimizer_tensors
+from trellis.nn import fork, load_optimizer_tensors, optimizer_tensors, own_tensors
 from trellis.types import JSON
 from trellis_sft.config import RFTConfig
 from trellis_sft.likelihood import drawn_batch, likelihood_step, new_adamw
@@ -91,7 +91,7 @@ class RFT(PolicyOptimizer):
                 self._kept = distinct_correct(rollouts, limit=c.keep_per_problem, known=traces)
                 metrics |= _describe(rollouts, num_kept=len(self._kept))
                 if c.from_start and number > 0:
-                    policy.module.load_state_dict(self._start)
+                    policy.module.load_state_dict(self._start, strict=False)
                 self._adamw = new_adamw(policy, c)
             assert self._adamw is not None
             metrics |= likelihood_step(
@@ -115,7 +115,7 @@ class RFT(PolicyOptimizer):
         self._done, self._kept, self._adamw, self._start = 0, [], None, {}
         if restored is None:
             if self.config.from_start:
-                self._start = {name: value.clone() for name, value in policy.module.state_dict().items()}
+                self._start = own_tensors(fork(policy.module), beside=policy.module)
             return
         self._done = int(restored.values["done"])  # type: ignore[arg-type]
         self._kept = _from_json(restored.values["kept"], task)

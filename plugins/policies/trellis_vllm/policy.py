@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from trellis import Completion, Policy, SampleRequest, Trajectory
-from trellis.errors import CapabilityError, CheckpointError, TokenizerError
+from trellis.errors import CapabilityError, CheckpointError
 from trellis.nn import Chat, Encoding
 from trellis_vllm.config import VLLMConfig
 from trellis_vllm.engine import Engine
@@ -80,20 +80,14 @@ def _encoding(config: VLLMConfig) -> Encoding:
             f"`save_pretrained` of both, or the id of a model on the hub. transformers says: {error}",
             path=path,
         ) from error
-    return Encoding(tokenizer, name=config.model, end_ids=end_ids, chat=_chat(config, tokenizer))
-
-
-def _chat(config: VLLMConfig, tokenizer: PreTrainedTokenizerBase) -> Chat | None:
-    if config.chat is False:
-        return None
-    if not tokenizer.chat_template:
-        if config.chat or config.system_prompt or config.template_options:
-            raise TokenizerError(
-                f"the tokenizer of {config.model!r} has no chat template: leave `chat`, `system_prompt` and "
-                "`template_options` out"
-            )
-        return None
-    return Chat(tokenizer, system_prompt=config.system_prompt, options=config.template_options)
+    chat = Chat.of(
+        tokenizer,
+        name=config.model,
+        chat=config.chat,
+        system_prompt=config.system_prompt,
+        options=config.template_options,
+    )
+    return Encoding(tokenizer, name=config.model, chat=chat, end_ids=end_ids)
 
 
 def _end_ids(model: str) -> tuple[int, ...]:

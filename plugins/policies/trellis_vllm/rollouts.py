@@ -48,6 +48,7 @@ class VLLMRollouts(TrainablePolicy):
         self.trainer = trainer
         self.module = trainer.module
         self.seed = trainer.seed
+        self.budget = trainer.budget
         self.difference: float | None = None
         self.num_syncs = 0
         self.engine: Engine | None = None

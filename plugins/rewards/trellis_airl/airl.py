@@ -23,7 +23,7 @@ import torch
 from trellis import Rollout, Task, TrainablePolicy, Trajectory
 from trellis.errors import CapabilityError
 from trellis.fitting.reward import NetworkReward, Objective
-from trellis.nn import TokenBatch
+from trellis.nn import TokenBatch, within
 from trellis.records import rollout_from_json, rollout_to_json
 from trellis_airl.config import AIRLConfig
 from trellis_airl.discriminator import TRAINS_ON_LOG_PI, Discriminator, Judged, discriminator, loss
@@ -60,8 +60,9 @@ class AIRL(NetworkReward[Discriminator]):
         policy: TrainablePolicy,
         task: Task | None = None,
         experts: Task | None = None,
+        trunk: TrainablePolicy | None = None,
     ) -> None:
-        super().__init__(config, policy=policy)
+        super().__init__(config, policy=policy, trunk=trunk)
         self.config = config
         self.experts = experts
         self._given: dict[str, list[Trajectory]] | None = None
@@ -79,7 +80,7 @@ class AIRL(NetworkReward[Discriminator]):
 
     def make_net(self) -> Discriminator:
         """Return the discriminator of the configured form."""
-        return discriminator(self.config.form, self.policy.module, gamma=self.config.gamma)
+        return discriminator(self.config.form, self.trunk.module, gamma=self.config.gamma, budget=self.trunk.budget)
 
     def objective(self, traces: Sequence[Trajectory], rollouts: Sequence[Rollout]) -> Objective[Discriminator] | None:
         """Return the discriminator's loss: experts against the policy's rollouts and hard negatives.
@@ -97,7 +98,7 @@ class AIRL(NetworkReward[Discriminator]):
         if TRAINS_ON_LOG_PI[c.form]:
             # Expert traces, and rollouts of an earlier policy, are scored anew: log π is the live policy's.
             trajectories = self.policy.log_probs(trajectories)
-        batch = self.policy.batch(trajectories)
+        batch = self.batch(trajectories)
         log_pi_BS = _log_pi(batch)
         counts_BS = batch.step_mask_BS & self._after_first(examples, batch)
         expert_BS, negative_BS = (w[:, None] * counts_BS for w in self._weights(examples, batch.ids_BT.device))
@@ -263,11 +264,10 @@ class AIRL(NetworkReward[Discriminator]):
     def _judge(self, trajectories: Sequence[Trajectory]) -> list[tuple[TokenBatch, torch.Tensor, Judged]]:
         """Judge trajectories in chunks, in order."""
         net = self.net
-        judged = []
-        for batch in self.batches(self.policy.with_log_probs(trajectories)):
-            log_pi_BS = _log_pi(batch)
-            judged.append((batch, log_pi_BS, net(batch, log_pi_BS)))
-        return judged
+        batches = [(batch, _log_pi(batch)) for batch in self.batches(self.policy.with_log_probs(trajectories))]
+        return within(
+            self.trunk.budget, lambda: [(batch, log_pi_BS, net(batch, log_pi_BS)) for batch, log_pi_BS in batches]
+        )
 
 
 def _first_differences(examples: Sequence[_Example]) -> list[_Example]:

@@ -33,13 +33,13 @@ class ORM(StepReward):
 
     Config = ORMConfig
 
-    def __init__(self, config: ORMConfig, *, policy: TrainablePolicy) -> None:
-        super().__init__(config, policy=policy)
+    def __init__(self, config: ORMConfig, *, policy: TrainablePolicy, trunk: TrainablePolicy | None = None) -> None:
+        super().__init__(config, policy=policy, trunk=trunk)
         self.config = config
 
     def objective(self, traces: Sequence[Trajectory], rollouts: Sequence[Rollout]) -> Objective[StepNet]:
         """Return the cross-entropy between the last steps' logits and the outcomes; traces are not looked at."""
-        batch = self.policy.batch([rollout.trajectory for rollout in rollouts])
+        batch = self.batch([rollout.trajectory for rollout in rollouts])
         correct_B = torch.tensor([float(r.outcome.correct) for r in rollouts], device=batch.ids_BT.device)
 
         def loss(net: StepNet) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:

@@ -33,13 +33,15 @@ class OutcomeValue(StepReward):
 
     Config = OutcomeValueConfig
 
-    def __init__(self, config: OutcomeValueConfig, *, policy: TrainablePolicy) -> None:
-        super().__init__(config, policy=policy)
+    def __init__(
+        self, config: OutcomeValueConfig, *, policy: TrainablePolicy, trunk: TrainablePolicy | None = None
+    ) -> None:
+        super().__init__(config, policy=policy, trunk=trunk)
         self.config = config
 
     def objective(self, traces: Sequence[Trajectory], rollouts: Sequence[Rollout]) -> Objective[StepNet]:
         """Return the loss between every step's logit and its rollout's outcome; traces are not looked at."""
-        batch = self.policy.batch([rollout.trajectory for rollout in rollouts])
+        batch = self.batch([rollout.trajectory for rollout in rollouts])
         mask_BS = batch.step_mask_BS
         correct_B = torch.tensor([float(r.outcome.correct) for r in rollouts], device=mask_BS.device)
         label_BS = correct_B[:, None].expand(mask_BS.shape)

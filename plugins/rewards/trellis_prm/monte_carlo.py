@@ -46,8 +46,10 @@ class MonteCarlo(StepReward):
 
     Config = MonteCarloConfig
 
-    def __init__(self, config: MonteCarloConfig, *, policy: TrainablePolicy, task: Task) -> None:
-        super().__init__(config, policy=policy)
+    def __init__(
+        self, config: MonteCarloConfig, *, policy: TrainablePolicy, task: Task, trunk: TrainablePolicy | None = None
+    ) -> None:
+        super().__init__(config, policy=policy, trunk=trunk)
         self.config = config
         self.task = task
         self.shares: dict[Key, float] = {}
@@ -58,7 +60,7 @@ class MonteCarlo(StepReward):
         used = self._label(rollouts)
         if not used:
             return None
-        batch = self.policy.batch([rollout.trajectory for rollout in used])
+        batch = self.batch([rollout.trajectory for rollout in used])
         label_BS = torch.zeros(batch.step_mask_BS.shape)
         labelled_BS = torch.zeros(batch.step_mask_BS.shape, dtype=torch.bool)
         for row, rollout in enumerate(used):
