@@ -33,6 +33,7 @@
     └── RunError
         ├── RunDirectoryError       a run directory cannot be used as asked
         ├── CheckpointError         a checkpoint is missing or does not fit
+        ├── WeightSyncError         an inference engine does not have the weights it was given
         └── CollapseError           training went wrong, and its watch was to stop it
 
 A message says what is wrong, where, which choices there are and how to mend it. The same facts stand in fields, so
@@ -491,6 +492,27 @@ class CheckpointError(RunError):
     def __init__(self, message: str, *, path: Path) -> None:
         super().__init__(message)
         self.path = path
+
+
+class WeightSyncError(RunError):
+    """After a sync, an inference engine gives other log-probabilities than the trainer whose weights it was given.
+
+    Attributes:
+        how: How the weights were handed over.
+        difference: In nats, the mean over the probe's tokens.
+        tolerance: How large it may be.
+    """
+
+    def __init__(self, how: str, *, difference: float, tolerance: float) -> None:
+        self.how = how
+        self.difference = difference
+        self.tolerance = tolerance
+        super().__init__(
+            f"the engine does not have the trainer's weights: after a sync by '{how}', their log-probabilities of fixed prompts "
+            f"differ by {difference:.3g} nats on average, and {tolerance:.3g} are allowed. Rollouts of it would be those of "
+            "another policy. Set `sync: rebuild`; if the difference stays, the two compute otherwise: give them one `dtype`, or "
+            "raise `probe_tolerance`."
+        )
 
 
 class CollapseError(RunError):

@@ -2,6 +2,8 @@
 
 from trellis.nn.batch import TokenBatch, pad
 from trellis.nn.budget import TokenBudget, in_parts, within
+from trellis.nn.chat import Chat
+from trellis.nn.encoding import Encoding
 from trellis.nn.masks import all_tokens, only
 from trellis.nn.optim import (
     Schedule,
@@ -11,6 +13,7 @@ from trellis.nn.optim import (
     optimizer_tensors,
     seeded,
 )
+from trellis.nn.pieces import PieceDecoder, Pieces
 from trellis.nn.sharding import same_everywhere, sharded
 from trellis.nn.sharing import fork, load_own_tensors, own_tensors, trainable
 from trellis.nn.splitting import full_state, is_split, load_full_state, split_weights
@@ -18,6 +21,10 @@ from trellis.nn.statistics import masked_mean, module_log_probs, token_entropies
 from trellis.nn.step_net import StepNet, at_steps, sum_over_steps
 
 __all__ = [
+    "Chat",
+    "Encoding",
+    "PieceDecoder",
+    "Pieces",
     "Schedule",
     "StepNet",
     "TokenBatch",

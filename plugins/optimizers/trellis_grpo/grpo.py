@@ -59,7 +59,7 @@ from trellis.nn import (
 )
 from trellis_grpo.advantages import outcome_advantages, process_advantages
 from trellis_grpo.config import GRPOConfig
-from trellis_grpo.surrogate import average, kl_terms, surrogate
+from trellis_grpo.surrogate import average, importance_weights, kl_terms, surrogate
 
 
 class GRPO(PolicyOptimizer):
@@ -221,13 +221,19 @@ class GRPO(PolicyOptimizer):
             loss_BT, clipped = surrogate(
                 log_prob_BT, before_BT, advantage_BT, mask_BT, clip=c.clip, clip_high=c.clip_high, ratio=c.ratio
             )
+            extra: dict[str, float] = {}
+            if c.importance_cap is not None:
+                # Of the policy as it was when it sampled: how far it has gone since is what the surrogate's own ratio is for.
+                sampled_BT = _sampled(batch)
+                weight_BT = importance_weights(before_BT, sampled_BT, cap=c.importance_cap)
+                loss_BT = weight_BT * loss_BT
+                extra |= _describe_weights(weight_BT, before_BT - sampled_BT, mask_BT, cap=c.importance_cap)
             loss = mean(loss_BT)
             kl = torch.zeros(())
             if reference_BT is not None:
                 kl_BT = kl_terms(log_prob_BT, reference_BT)
                 loss = loss + c.kl_weight * mean(kl_BT)
                 kl = masked_mean(kl_BT, mask_BT)
-            extra = {}
             if entropy_BT is not None:
                 loss = loss - c.entropy_weight * mean(entropy_BT)
                 extra["exact_entropy"] = masked_mean(entropy_BT, mask_BT).item()
@@ -284,6 +290,25 @@ class GRPO(PolicyOptimizer):
     def restore(self, state: State) -> None:
         """Go on from `state`."""
         self._restored = state
+
+
+def _sampled(batch: TokenBatch) -> torch.Tensor:
+    """Return the log-probability each token was sampled with; shape (B, T), 0 outside the steps."""
+    values = [value for t in batch.trajectories for step in t.steps for value in step.log_probs]
+    sampled_BT = torch.zeros(batch.mask_BT.shape, device=batch.mask_BT.device)
+    sampled_BT[batch.mask_BT] = torch.tensor(values, device=batch.mask_BT.device)
+    return sampled_BT
+
+
+def _describe_weights(
+    weight_BT: torch.Tensor, difference_BT: torch.Tensor, mask_BT: torch.Tensor, *, cap: float
+) -> dict[str, float]:
+    """Return how far the sampler is from the policy: the mean weight, the share cut, and an estimate of KL(μ || π)."""
+    return {
+        "importance_weight": masked_mean(weight_BT, mask_BT).item(),
+        "importance_truncated": masked_mean((weight_BT >= cap).float(), mask_BT).item(),
+        "sampler_kl": masked_mean(difference_BT.exp() - difference_BT - 1, mask_BT).item(),
+    }
 
 
 def _describe(rollouts: Sequence[Rollout]) -> dict[str, float]:

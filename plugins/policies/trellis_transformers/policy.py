@@ -6,7 +6,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,11 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
-from trellis import Completion, SampleRequest, Step, TrainablePolicy, Trajectory
-from trellis.errors import CapabilityError, CheckpointError, ContractError, TokenizerError
+from trellis import Completion, SampleRequest, TrainablePolicy, Trajectory
+from trellis.errors import CapabilityError, CheckpointError, ContractError
 from trellis.nn import (
+    Chat,
+    Encoding,
     TokenBatch,
     TokenBudget,
     all_tokens,
@@ -28,13 +30,12 @@ from trellis.nn import (
     pad,
     split_weights,
 )
-from trellis_transformers.chat import Chat
+from trellis_transformers.characters import character_tokenizer
 from trellis_transformers.config import CharacterTokenizer, TransformersConfig
 from trellis_transformers.grammar import Grammars
 from trellis_transformers.models import cache_where_asked, checkpoint_layers, device_named, from_scratch, pretrained
 from trellis_transformers.prefix_cache import PrefixCache
 from trellis_transformers.sampling import Choices, Row, sample_rows, uniforms
-from trellis_transformers.tokenizer import Pieces, character_tokenizer
 
 
 class TransformersPolicy(TrainablePolicy):
@@ -76,27 +77,28 @@ class TransformersPolicy(TrainablePolicy):
         self.module.eval()
         if config.shard:
             split_weights(self.module)
-        self._chat = self._chat_of(config)
-        eos = self.tokenizer.eos_token_id
-        end = eos if self._chat is None or self._chat.end_id is None else self._chat.end_id
-        if end is None:
-            raise TokenizerError(
-                f"the tokenizer of {config.model!r} has no end-of-sequence token: set `eos_token` in it"
-            )
-        self._end_id: int = end
         # Instruct models end with more than one token: whatever generation would stop at ends a completion.
         others = self.module.generation_config.eos_token_id
-        others = {others} if isinstance(others, int) else {*(others or ())}
-        self._end_ids = frozenset({end, *others, *(() if eos is None else (eos,))})
-        begin = self.tokenizer.bos_token_id
-        self._begin = (begin,) if begin is not None and self.tokenizer("a").input_ids[0] == begin else ()
-        self._pad_id: int = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else end
+        encoding = Encoding(
+            self.tokenizer,
+            name=str(config.model),
+            chat=Chat.of(
+                self.tokenizer,
+                name=str(config.model),
+                chat=config.chat,
+                system_prompt=config.system_prompt,
+                options=config.template_options,
+            ),
+            end_ids=(others,) if isinstance(others, int) else others or (),
+        )
+        self._end_id, self._end_ids = encoding.end_id, encoding.end_ids
+        self._prompt, self._encode, self._step = encoding.prompt, encoding.encode, encoding.step
+        self._pieces = encoding.pieces
+        pad_id = self.tokenizer.pad_token_id
+        self._pad_id: int = pad_id if pad_id is not None else self._end_id
         self._context: int = getattr(self.module.config, "max_position_embeddings", None) or sys.maxsize
-        self._pieces = Pieces(self.tokenizer)
         vocab_size = self.module.config.get_text_config().vocab_size
         self._grammars = Grammars(self.tokenizer, pieces=self._pieces, vocab_size=vocab_size, end_ids=self._end_ids)
-        # Training reads the same problems and traces many times over.
-        self._tokens = lru_cache(maxsize=100_000)(self._tokenize)
         # Processes that share their weights pass layer after layer together: in parts they might be differently many.
         self.budget = None if config.shard else TokenBudget(config.batch_tokens)
         self._sampling = TokenBudget(config.batch_tokens)
@@ -207,41 +209,6 @@ class TransformersPolicy(TrainablePolicy):
             )
         load_full_state(self.module, saved)
 
-    def _chat_of(self, config: TransformersConfig) -> Chat | None:
-        template = self.tokenizer.chat_template is not None
-        if template and config.chat is not False:
-            return Chat(self.tokenizer, system_prompt=config.system_prompt, options=config.template_options)
-        if config.chat or config.system_prompt is not None or config.template_options:
-            raise TokenizerError(
-                f"the tokenizer of {config.model!r} has no chat template: leave `chat`, `system_prompt` and "
-                "`template_options` out, or set `chat_template` in it"
-            )
-        return None
-
-    def _tokenize(self, text: str, prompt: bool) -> tuple[int, ...]:
-        if not prompt:
-            return self._pieces.encode(text)
-        if self._chat is not None:
-            return self._chat.prompt(text)
-        # A prompt is begun and never ended, whatever the tokenizer would put around a whole text.
-        ids = tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
-        return ids if ids[:1] == self._begin else self._begin + ids
-
-    def _prompt(self, text: str) -> tuple[int, ...]:
-        ids = self._tokens(text, True)
-        if not ids:
-            raise TokenizerError("the prompt is empty: a policy needs at least one token to begin from")
-        return ids
-
-    def _encode(self, trajectory: Trajectory) -> Trajectory:
-        """Give tokens to the steps that have none; a given trace ends with the end-of-sequence token as a sample does."""
-        if all(step.token_ids for step in trajectory.steps):
-            return trajectory
-        steps = [s if s.token_ids else Step(s.text, self._tokens(s.text, False)) for s in trajectory.steps]
-        if trajectory.finished and not trajectory.steps[-1].token_ids:
-            steps[-1] = Step(steps[-1].text, (*steps[-1].token_ids, self._end_id))
-        return replace(trajectory, steps=tuple(steps))
-
     def _allowed(
         self, prompts: Sequence[Sequence[int]], trajectories: Sequence[Trajectory], *, width: int
     ) -> torch.Tensor | None:
@@ -275,7 +242,7 @@ class TransformersPolicy(TrainablePolicy):
         )
 
     def _choices(self, texts: tuple[str, ...]) -> Choices:
-        sequences = [self._tokens(text, False) for text in texts]
+        sequences = [self._step(text) for text in texts]
         if not all(sequences) or not sequences:
             raise ContractError(
                 "`choices` of a request are one text or more, none of them empty; None allows every text"
