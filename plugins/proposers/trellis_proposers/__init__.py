@@ -1,6 +1,6 @@
 """Proposers: plan hints that seem worth measuring, for the query at hand.
 
-`arms`, `autosteer`, `completion`, `moves`, `neighbours`, `planner-cost` and `random-orders` need nothing but the situation.
+`arms`, `autosteer`, `bao`, `completion`, `moves`, `neighbours`, `planner-cost` and `random-orders` need nothing but the situation.
 `{use: language-model, needs: {policy: …, task: …}}` asks a policy that can choose among texts; `{use: portfolio, needs:
 {proposers: […]}}` shares the proposals between several by what each one's were worth.
 """
@@ -11,6 +11,7 @@ from trellis import Component, Need, hookimpl
 from trellis_proposers.config import (
     ArmsConfig,
     AutosteerConfig,
+    BaoConfig,
     CompletionConfig,
     LanguageModelConfig,
     MovesConfig,
@@ -79,5 +80,13 @@ def trellis_proposers() -> Iterable[Component]:
         "Bao's arms by low-rank completion of what was measured on all queries",
         CompletionConfig,
         "trellis_proposers.completion:Completion",
+        capabilities=frozenset({"learns"}),
+    )
+    yield Component(
+        "bao",
+        "Bao's arms by a regression over their plans, drawn by Thompson sampling",
+        BaoConfig,
+        "trellis_proposers.bao:Bao",
+        needs={"database": Need("database", optional=True)},
         capabilities=frozenset({"learns"}),
     )
