@@ -1,6 +1,7 @@
 """Proposers: plan hints that seem worth measuring, for the query at hand.
 
-`arms`, `autosteer`, `bao`, `completion`, `moves`, `neighbours`, `planner-cost` and `random-orders` need nothing but the situation.
+`arms`, `autosteer`, `bao`, `completion`, `moves`, `neighbours`, `planner-cost` and `random-orders` need nothing but the
+situation.
 `{use: language-model, needs: {policy: …, task: …}}` asks a policy that can choose among texts; `{use: portfolio, needs:
 {proposers: […]}}` shares the proposals between several by what each one's were worth.
 """
