@@ -228,9 +228,11 @@ class Truth:
         for e in entries:
             if e.purpose == "explore" and e.hints:
                 known = self._entry(plans, query, e.hints)
-                known.failed |= not e.timed_out and e.digest is None
+                if not e.timed_out and e.digest is None:
+                    known.failed = True
+                    continue
                 known.first = _execution(e)
-                known.wrong |= not e.timed_out and not known.failed and e.digest != digest
+                known.wrong |= not e.timed_out and e.digest != digest
             elif e.purpose in (DECIDING, JUDGING):
                 if not e.hints:
                     waiting = _execution(e)
