@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from sefrqo.model import Model
+from sefrqo.replayed import Replayed
 from sefrqo.suite import EXPLORED, KS, METHODS, Method, Sizes
-from sefrqo.truth import JUDGING, CannotBeMeasuredError, Replayed, Truth
+from sefrqo.truth import DECIDING, JUDGING, CannotBeMeasuredError, Truth
 from sefrqo.workload import Workload
 
 from trellis import DatabaseBackend, Embedder, Neighbour, Problem, Proposal, Proposer, Situation, build
@@ -180,13 +181,14 @@ class Cell:
                         return None
                     rounds = self.sizes.lm_visits + 1
                     model.train(self.sizes.sft_steps // rounds, round_=visit)
-                    return build(
+                    language_model: Proposer = build(
                         "language-model",
                         dict(method.proposers["language-model"]),
                         policy=model.policy,
                         task=model.task,
                         prompt=model.prompt,
                     )
+                    return language_model
             else:
                 proposer = self._proposer(method, database, memory)
 
@@ -246,7 +248,7 @@ class Cell:
         """Return the speed-up of what would run unguarded: the first proposal."""
         if not proposals or (gain and (proposals[0].score or 0.0) <= 0):
             return 1.0
-        return self.truth.ratio(query, proposals[0].hints, purpose="verify", slowest=self.sizes.slowest)
+        return self.truth.ratio(query, proposals[0].hints, purpose=DECIDING, slowest=self.sizes.slowest)
 
     def _config(self, tried: int) -> ExploreConfig:
         return ExploreConfig(proposals=max(self.sizes.proposals, tried), tried=tried, seed=self.seed)

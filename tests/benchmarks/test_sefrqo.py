@@ -20,7 +20,7 @@ from trellis.sql.reader import parse_query
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
-from sefrqo import measures, report, suite, truth  # noqa: E402
+from sefrqo import measures, replayed, report, suite, truth  # noqa: E402
 
 RESULTS = sorted((BENCHMARKS / "sefrqo" / "results").glob("*.json"))
 
@@ -41,7 +41,7 @@ def test_every_method_has_a_number_for_every_query():
                 count = len(cell["workload"]["sets"][set_]["ids"])
                 assert {len(column) for column in row.values()} == {count}, (path.name, name, set_)
                 assert {len(visits) for visits in row["served"]} == {len(suite.KS)}
-                assert all(0 < speedup for visits in row["served"] for speedup in visits)
+                assert all(speedup > 0 for visits in row["served"] for speedup in visits)
 
 
 def test_every_result_was_the_defaults():
@@ -107,7 +107,9 @@ def test_methods_that_read_a_record_come_after_the_one_that_makes_it():
 
 
 SQL = "SELECT count(*) FROM a, b, c WHERE a.id = b.a AND b.id = c.b"
-FAST, SAME, SLOW, REFUSED = (parse_hints(f"Set(enable_{name} off)") for name in ("seqscan", "sort", "hashjoin", "memoize"))
+FAST, SAME, SLOW, REFUSED = (
+    parse_hints(f"Set(enable_{name} off)") for name in ("seqscan", "sort", "hashjoin", "memoize")
+)
 ALSO_FAST = parse_hints("Set(enable_material off)")
 
 
@@ -116,8 +118,8 @@ class Scripted(DatabaseBackend):
 
     dialect = "postgres"
     identity = "scripted"
-    plans = {NO_HINTS: "default", SAME: "default", FAST: "fast", ALSO_FAST: "fast", SLOW: "slow", REFUSED: "refused"}  # noqa: RUF012
-    takes_ms = {"default": 100.0, "fast": 20.0, "slow": 900.0}  # noqa: RUF012
+    plans = {NO_HINTS: "default", SAME: "default", FAST: "fast", ALSO_FAST: "fast", SLOW: "slow", REFUSED: "refused"}
+    takes_ms = {"default": 100.0, "fast": 20.0, "slow": 900.0}
 
     def __init__(self):
         self.ran = []
@@ -241,13 +243,13 @@ def test_what_is_replayed_is_relative_to_the_default_of_the_same_round(table, da
     assert table.default(query).latency_ms == 100
     table.ran(query, FAST, timeout_ms=1000)
     database.slow_down = 3.0
-    replayed = truth.Replayed(table)
-    latencies = [replayed.execute(query, FAST, timeout_ms=1000).latency_ms for _ in range(2 + truth.PAIRS)]
+    database_ = replayed.Replayed(table)
+    latencies = [database_.execute(query, FAST, timeout_ms=1000).latency_ms for _ in range(2 + truth.PAIRS)]
     assert latencies == pytest.approx([20.0] * len(latencies))
-    assert replayed.execute(query, timeout_ms=1000).latency_ms == 100
-    assert replayed.execute(query, FAST, timeout_ms=10).timed_out
+    assert database_.execute(query, timeout_ms=1000).latency_ms == 100
+    assert database_.execute(query, FAST, timeout_ms=10).timed_out
     with pytest.raises(DatabaseError):
-        replayed.execute(query, REFUSED, timeout_ms=1000)
+        database_.execute(query, REFUSED, timeout_ms=1000)
 
 
 class Says:
@@ -266,10 +268,10 @@ class Says:
 def test_production_explores_the_table_as_it_would_the_database(tmp_path, table, database):
     served = []
     for name in ("one", "other"):
-        replayed = truth.Replayed(table)
+        database_ = replayed.Replayed(table)
         journal = Journal(tmp_path / f"{name}.sqlite")
-        memory = Memory(journal, database=replayed.identity, parse=replayed.parse)
-        explorer = Explorer(replayed, memory=memory, proposer=Says(SLOW, FAST), config=ExploreConfig(tried=2))
+        memory = Memory(journal, database=database_.identity, parse=database_.parse)
+        explorer = Explorer(database_, memory=memory, proposer=Says(SLOW, FAST), config=ExploreConfig(tried=2))
         explored = explorer.explore(Problem("q", SQL))
         served.append((explored.decision.hints, explorer.spent.executions, round(explorer.spent.seconds, 6)))
         ran = len(database.ran)
@@ -281,11 +283,11 @@ def test_production_explores_the_table_as_it_would_the_database(tmp_path, table,
 
 
 def test_a_try_that_never_ended_is_remembered_as_one(tmp_path, table):
-    replayed = truth.Replayed(table)
+    database_ = replayed.Replayed(table)
     journal = Journal(tmp_path / "memory.sqlite")
-    memory = Memory(journal, database=replayed.identity, parse=replayed.parse)
-    Explorer(replayed, memory=memory, proposer=Says(SLOW), config=ExploreConfig(tried=1)).explore(Problem("q", SQL))
-    (tried,) = memory.tried(replayed.parse(SQL))
+    memory = Memory(journal, database=database_.identity, parse=database_.parse)
+    Explorer(database_, memory=memory, proposer=Says(SLOW), config=ExploreConfig(tried=1)).explore(Problem("q", SQL))
+    (tried,) = memory.tried(database_.parse(SQL))
     assert isinstance(tried, Tried)
     assert tried.judgement == "timed out"
     journal.close()
