@@ -109,7 +109,7 @@ class Model:
             steps: Gradient steps.
             round_: Which training this is; each draws its own batches.
         """
-        sft = build("sft", {"steps": steps, "batch_size": 32, "learning_rate": 0.003})
+        sft = build("sft", {"steps": steps, "batch_size": 16, "learning_rate": 0.003})
         for _ in sft.train(policy=self.policy, task=self.task, seed=self.seed + 1000 * round_):
             pass
 

@@ -82,7 +82,7 @@ class Sizes:
     new: int = 32
     held_out: int = 28
     proposals: int = 8
-    sft_steps: int = 400
+    sft_steps: int = 240
     lm_visits: int = 1
     slowest: float = 4.0
     policy: Mapping[str, Any] = field(
@@ -91,4 +91,4 @@ class Sizes:
 
 
 FULL = Sizes()
-QUICK = Sizes(scale=0.1, num_queries=30, new=4, held_out=4, sft_steps=20)
+QUICK = Sizes(scale=0.1, num_queries=24, new=4, held_out=3, sft_steps=20)

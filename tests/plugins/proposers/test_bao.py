@@ -67,3 +67,12 @@ def test_what_failed_counts_as_very_slow(scene):
     proposer = build("bao", {"thompson": False})
     learnt(proposer, {1: 0.0})
     assert NUMBERS[proposer.propose(scene(), 25)[-1].hints] == 1
+
+
+def test_what_was_stopped_is_slower_than_its_bound(scene):
+    proposer = build("bao", {"thompson": False})
+    texts = {str(i): f"SELECT 1 FROM users u, posts p WHERE u.id = p.owner AND u.age > {i}" for i in range(30)}
+    one = [Tried(arm(BAO[1]), 2.0, "faster"), Tried(arm(BAO[2]), 3.0, "timed out"), Tried(arm(BAO[3]), 0.5, "slower")]
+    proposer.learn(dict.fromkeys(texts, one), {key: parse_query(sql) for key, sql in texts.items()})
+    found = {NUMBERS[proposal.hints]: proposal.score for proposal in proposer.propose(scene(), 25)}
+    assert found[3] < found[2] < found[1]
