@@ -142,3 +142,13 @@ class CompletionConfig(Config):
 
     ridge: Annotated[float, Field(gt=0)] = 0.2
     """λ: how far factors are drawn to 0, and how many measurements of no gain a mean is shrunk by."""
+
+
+class BaoConfig(Config):
+    """How the regression over plans is fitted and drawn from."""
+
+    thompson: bool = True
+    """Whether the weights are drawn from their posterior, as exploring wants it; if not, their mean decides."""
+
+    ridge: Annotated[float, Field(gt=0)] = 5.0
+    """λ: how far weights are drawn to 0."""

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from trellis import DatabaseBackend, Outcome, Problem, PromptBuilder, Situation, Step, Task, Trajectory
-from trellis.errors import ConnectionLostError, HintError, SQLError
+from trellis.errors import ConnectionLostError, DatabaseError, HintError, SQLError
 from trellis.measuring.measure import Measurement, VariantResult, measure
 from trellis.memory.journal import Journal, query_key
 from trellis.procedural import split_of
@@ -18,6 +18,7 @@ from trellis.sql.fit import check_hints
 from trellis.sql.from_plan import plan_hints
 from trellis.sql.grammar import parse_hints
 from trellis.sql.hints import PlanHints
+from trellis.sql.plan import Plan
 from trellis.sql.query import Query
 from trellis.sql.renaming import Renaming
 from trellis.sql.steps import FREE, hints_of, lines_of, next_lines
@@ -98,7 +99,17 @@ class MeasuredTask(Task):
         if problem.id not in self._situations:
             query = self.database.parse(problem.text)
             catalog, plan = self.database.catalog(), self.database.explain(query)
-            self._situations[problem.id] = Situation(problem, query, catalog, plan)
+
+            def plan_of(hints: PlanHints) -> Plan | None:
+                try:
+                    return self.database.explain(query, hints)
+                except ConnectionLostError:
+                    raise
+                except (HintError, DatabaseError):
+                    return None
+
+            # Prompts ask for plans too, and must say of a query what they say of it while it is explored.
+            self._situations[problem.id] = Situation(problem, query, catalog, plan, plan_of=plan_of)
         return self._situations[problem.id]
 
     def renaming(self, query: Query) -> Renaming:

@@ -227,3 +227,28 @@ def test_a_server_that_dies_ends_the_visit_and_keeps_what_ran(database, memory):
     database.server.start()
     assert memory.journal.counts()["execution"] == before
     assert explorer.explore(PROBLEM, seed=2).default_ms > 0
+
+
+def test_a_task_prompts_for_a_query_as_a_proposer_is_prompted_while_exploring(database, memory, tmp_path):
+    """A nested loop in the default plan looks rows up one by one: its estimates say nothing of the table's conditions."""
+    with psycopg.connect(database.admin_dsn(), autocommit=True) as connection:
+        connection.execute("CREATE TABLE looked_up AS SELECT i AS id, i % 2000 AS a FROM generate_series(1, 40000) i")
+        connection.execute("CREATE INDEX ON looked_up (a)")
+        connection.execute("ANALYZE looked_up")
+    database.refresh()
+    try:
+        sql = "SELECT count(*) FROM a, looked_up l WHERE a.id = l.a AND a.id < 5"
+        (tmp_path / "one.sql").write_text(f"-- one\n{sql};\n")
+        prompt = build("compact", {"neighbours": 0})
+        task = build("queries", {"paths": [str(tmp_path / "one.sql")]}, database=database, prompt=prompt)
+        (problem,) = [one for split in ("train", "validation", "test") for one in task.problems(split)]
+        explorer = Explorer(database, memory=memory, proposer=Dice())
+        exploring = prompt.build(problem, explorer.situation(problem, database.parse(sql)))
+        assert "Nested Loop" in [node.node for node in database.explain(database.parse(sql)).walk()]
+        assert task.start(problem).prompt == exploring
+        # Nothing is asked of `looked_up` alone, so all of it is left.
+        assert " looked_up 0" in exploring
+    finally:
+        with psycopg.connect(database.admin_dsn(), autocommit=True) as connection:
+            connection.execute("DROP TABLE looked_up")
+        database.refresh()
