@@ -31,6 +31,7 @@ Format: TypeAlias = Literal["pg_hint_plan", "pg_plan_advice", "sql"]
 @app.command()
 def status(memory: Annotated[Path, typer.Argument(help="The journal's file.")], json: JsonFlag = False) -> None:
     """Say what a memory knows: queries, measurements, what is served, what it gains, what fell back."""
+    from trellis.memory.journal import newest
     from trellis.memory.summary import status as status_of
 
     with _journal(memory) as journal:
@@ -43,7 +44,7 @@ def status(memory: Annotated[Path, typer.Argument(help="The journal's file.")], 
             "measured": len(one.measurements),
             "decision": "" if one.decision is None else one.decision.action,
             "hints": "" if one.decision is None else one.decision.hints,
-            "speedup": max((m.speedup for m in one.measurements if m.judgement == "faster"), default=None),
+            "speedup": max((m.speedup for m in newest(one.measurements) if m.judgement == "faster"), default=None),
             "served": one.num_served,
             "untouched": one.num_default,
             "fallbacks": one.num_fallbacks,

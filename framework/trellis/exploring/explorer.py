@@ -72,6 +72,7 @@ class _Try:
     latency_ms: float | None = None
     limit_ms: float = 0.0
     failure: str = ""
+    reason: str = ""
 
 
 @dataclass(slots=True)
@@ -292,14 +293,14 @@ class Explorer:
                     continue
                 one.limit_ms = limit_ms
                 ended = self._execute(visit, one.proposal.hints, limit_ms)
-                if ended is None:
-                    one.failure = "failed"
-                elif not ended[1]:
-                    one.latency_ms = ended[0]
-                    if visit.digest is not None and ended[2] != visit.digest:
-                        one.failure = "wrong result"
+                if isinstance(ended, DatabaseError):
+                    one.failure, one.reason = "failed", str(ended)
+                elif not ended.timed_out:
+                    one.latency_ms = ended.latency_ms
+                    if visit.digest is not None and ended.digest != visit.digest:
+                        one.failure, one.reason = "wrong result", "its result is not the default's"
                     else:
-                        best_ms = min(best_ms, ended[0])
+                        best_ms = min(best_ms, ended.latency_ms)
 
     def _verify(self, visit: _Visit, *, seed: int) -> set[PlanHints]:
         """Measure the best of what ran faster than the default in pairs, and return which were."""
@@ -343,10 +344,12 @@ class Explorer:
 
     def _once(self, visit: _Visit, one: _Try) -> MeasurementEntry:
         """Return what a try that was not verified tells: its time, or a bound on it; never enough to be served."""
+        reason = one.reason
         if one.failure:
             judgement, speedup = one.failure, 0.0
         elif one.latency_ms is None:
             judgement, speedup = "timed out", visit.default_ms / one.limit_ms
+            reason = f"stopped after {one.limit_ms:.0f} ms, the default takes {visit.default_ms:.0f} ms"
         else:
             judgement, speedup = "undecided", visit.default_ms / one.latency_ms
         return MeasurementEntry(
@@ -364,19 +367,20 @@ class Explorer:
             one.proposal.source,
             self.database.catalog().version,
             self.database.server_version,
+            reason=reason,
         )
 
-    def _execute(self, visit: _Visit, hints: PlanHints, timeout_ms: float) -> tuple[float, bool, str | None] | None:
-        """Run once, noted; return latency, whether it timed out, and the digest; None where the database refuses."""
+    def _execute(self, visit: _Visit, hints: PlanHints, timeout_ms: float) -> Execution | DatabaseError:
+        """Run once, noted, and return how it went, or what the database says where it refuses."""
         try:
             execution = self.database.execute(visit.query, hints, timeout_ms=timeout_ms)
         except ConnectionLostError:
             raise
-        except DatabaseError:
+        except DatabaseError as error:
             self.spent.executions += 1
-            return None
+            return error
         self._note(visit.key, str(hints), execution, purpose="explore")
-        return execution.latency_ms, execution.timed_out, execution.digest
+        return execution
 
     def _note(self, key: str, hints: str, execution: Execution, *, purpose: str) -> None:
         self.spent.executions += 1

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from trellis.contracts import Embedder, Neighbour, Record, RetrievalStore, Tried
-from trellis.memory.journal import Journal, MeasurementEntry, QueryEntry, query_key
+from trellis.memory.journal import Journal, MeasurementEntry, QueryEntry, newest, query_key
 from trellis.sql.grammar import parse_hints
 from trellis.sql.hints import PlanHints
 from trellis.sql.query import Query
@@ -54,15 +54,15 @@ class Memory:
             self._catch_up(store)
 
     def tried(self, query: Query) -> list[Tried]:
-        """Return what was measured on a query, in order."""
-        return [_tried(m) for m in self.journal.measurements(key=query_key(query), database=self.database)]
+        """Return what was measured on a query, in order; of hints measured several times the newest measurement."""
+        return [_tried(m) for m in newest(self.journal.measurements(key=query_key(query), database=self.database))]
 
     def all_tried(self) -> dict[str, list[Tried]]:
-        """Return what was measured, by query key."""
-        found: dict[str, list[Tried]] = {}
+        """Return what was measured, by query key, as `tried` has it."""
+        found: dict[str, list[MeasurementEntry]] = {}
         for m in self.journal.measurements(database=self.database):
-            found.setdefault(m.key, []).append(_tried(m))
-        return found
+            found.setdefault(m.key, []).append(m)
+        return {key: [_tried(m) for m in newest(entries)] for key, entries in found.items()}
 
     def remember(self, query: Query, measurement: MeasurementEntry) -> int:
         """Note a measurement, of a query that need not be known, and return its number."""

@@ -44,4 +44,5 @@ def entry_of(
         backend.catalog().version,
         backend.server_version,
         at,
+        reason=result.reason,
     )

@@ -18,7 +18,7 @@ from typing import TypeAlias
 from pydantic import Field
 
 from trellis.component import Config
-from trellis.memory.journal import DecisionEntry, MeasurementEntry
+from trellis.memory.journal import DecisionEntry, MeasurementEntry, newest
 
 Drift: TypeAlias = Callable[[MeasurementEntry], str]
 """Says what has changed since a measurement; empty where nothing has that matters to it."""
@@ -111,10 +111,11 @@ def best_to_serve(
         drift: What has changed since a measurement.
         config: The rules.
     """
-    newest = {m.hints: m for m in measurements}
     withdrawn = {d.hints: d.at for d in decisions if d.action == "withdraw"}
     good = [
-        m for m in newest.values() if not worth(m, config) and m.at > withdrawn.get(m.hints, -math.inf) and not drift(m)
+        m
+        for m in newest(measurements)
+        if not worth(m, config) and m.at > withdrawn.get(m.hints, -math.inf) and not drift(m)
     ]
     return max(good, key=lambda m: m.speedup, default=None)
 

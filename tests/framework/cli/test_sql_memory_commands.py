@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -96,6 +97,16 @@ def test_why_tells_every_measurement_and_decision(named, trellis, memory):
     assert "serve from now on: measured faster: 2.00x" in out
     assert HINTS in out
     assert "served 2 times, run untouched 1 times beside, 1 fallbacks" in out
+
+
+def test_why_tells_for_what_reason_a_try_failed(trellis, memory):
+    journal = Journal(memory)
+    (served,) = journal.measurements()
+    journal.add_measurement(
+        replace(served, hints="NestLoop(a b)", judgement="failed", speedup=0.0, pairs=0, reason="out of memory")
+    )
+    journal.close()
+    assert "measured failed; out of memory; proposed by arms\n" in trellis("why", "report", "--memory", memory)[1]
 
 
 def test_an_unknown_query_and_a_missing_file_are_said(trellis, memory, tmp_path):
