@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
@@ -149,6 +149,46 @@ def forget(
         found = journal.queries() if query is None else find_queries(journal, _text(query).strip())
         count = journal.forget([entry.key for entry in found])
     typer.echo(f"{count} queries forgotten")
+
+
+@app.command()
+def rebuild(
+    memory: MemoryOption,
+    dsn: Dsn = None,
+    embedded: Embedded = None,
+    store: Annotated[str, typer.Option(help="Which store: sqlite, chroma, pgvector, …")] = "sqlite",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Of the store's configuration, e.g. path=chroma; may be repeated."
+        ),
+    ] = None,
+    embedder: Annotated[str, typer.Option(help="What makes its vectors.")] = "sql-features",
+) -> None:
+    """Make a memory's index of similar queries anew from its journal, e.g. where its file is damaged.
+
+    What is there is set aside, not deleted. The journal holds everything and is only read. The store is the one that `explore`
+    keeps beside the journal, or what a pipeline's store is, named by --store and --set.
+    """
+    from trellis.memory.memory import Memory
+    from trellis.plugins import registry
+
+    stores, embedders = registry().find(store, "store"), registry().find(embedder, "embedder")
+    settings = dict(item.partition("=")[::2] for item in set_ or ())
+    if stores.id == "sqlite/sqlite":
+        settings.setdefault("path", f"{memory}.vectors")
+    with _journal(memory) as journal, _database(dsn, embedded, None) as backend:
+        stores.check_extra()
+        moved = stores.record.load_factory().set_aside(stores.config(settings))
+        if moved is not None:
+            typer.echo(f"what was there is {moved} now")
+        given = [{"database": backend} if "database" in one.record.needs else {} for one in (stores, embedders)]
+        with closing(stores.build(settings, given[0])) as made:
+            made.clear()
+            vectors = embedders.build({}, given[1])
+            # A memory adds what its store lacks.
+            Memory(journal, database=backend.identity, store=made, embedder=vectors, parse=backend.parse)
+            typer.echo(f"{store}: {made.count()} queries of {memory}")
 
 
 @app.command()

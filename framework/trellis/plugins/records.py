@@ -111,6 +111,20 @@ class RegisteredComponent:
                 extra = self.record.extra
                 raise MissingExtraError(self.id, extra=extra, module=module, distribution=self.distribution)
 
+    def config(self, values: Mapping[str, object]) -> Any:
+        """Return the component's config.
+
+        Args:
+            values: What is left out takes its default.
+
+        Raises:
+            SpecError: It is not valid; holds every problem.
+        """
+        try:
+            return self.record.load_config().model_validate(values)
+        except ValidationError as error:
+            raise SpecError(self._config_problems(error)) from None
+
     def build(self, config: Mapping[str, object], collaborators: Mapping[str, object]) -> Any:
         """Import the component's class and construct it.
 
@@ -125,9 +139,9 @@ class RegisteredComponent:
         self.check_extra()
         problems = self._collaborator_problems(collaborators)
         try:
-            valid = self.record.load_config().model_validate(config)
-        except ValidationError as error:
-            raise SpecError([*self._config_problems(error), *problems]) from None
+            valid = self.config(config)
+        except SpecError as error:
+            raise SpecError([*error.problems, *problems]) from None
         if problems:
             raise SpecError(problems)
         left_out: dict[str, object] = {

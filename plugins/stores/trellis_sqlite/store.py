@@ -31,6 +31,7 @@ _BUSY_S = 30.0
 _GONE_AT_MOST = 100_000
 _AT_ONCE = 900
 _LOADED_AT_ONCE = 2000
+_OTHERS = "it is another program's SQLite file, not a store. Name another."
 _REBUILD = "`trellis sql rebuild` sets it aside and fills a new one from the journal."
 _FEW = 2000
 """Of a condition that more records fulfil, the first ones that are near enough are found soon anyway."""
@@ -83,10 +84,31 @@ class SQLiteStore(RetrievalStore):
             self._prepare(in_memory)
         except sqlite3.Error as error:
             self._db.close()
-            raise MemoryFileError(self.path, reason=str(error)) from error
+            raise MemoryFileError(self.path, reason=_said(error)) from error
         except MemoryFileError:
             self._db.close()
             raise
+
+    @classmethod
+    def set_aside(cls, config: SQLiteConfig) -> Path | None:
+        """Rename the file, and return its new path; None where there is none.
+
+        Raises:
+            MemoryFileError: It is another program's SQLite file.
+        """
+        path = Path(config.path).expanduser()
+        if config.path == ":memory:" or not path.exists():
+            return None
+        try:
+            cls(config).close()
+        except MemoryFileError as error:
+            if _OTHERS in str(error):
+                raise
+        moved = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+        for end in ("", "-wal", "-shm"):
+            if path.with_name(path.name + end).exists():
+                path.with_name(path.name + end).rename(moved.with_name(moved.name + end))
+        return moved
 
     def add(self, records: Sequence[Record]) -> None:
         """Add records, replacing those with the same id: all or none."""
@@ -198,7 +220,7 @@ class SQLiteStore(RetrievalStore):
         if (application, version, tables) == (0, 0, 0):
             return 0
         if application != _APPLICATION:
-            raise MemoryFileError(self.path, reason="it is another program's SQLite file, not a store. Name another.")
+            raise MemoryFileError(self.path, reason=_OTHERS)
         if not 1 <= version <= _VERSION:
             raise MemoryFileError(
                 self.path, reason=f"it has version {version} of the format, not {_VERSION}. {_REBUILD}"
@@ -270,7 +292,12 @@ class SQLiteStore(RetrievalStore):
                         self._db.execute("ROLLBACK")
                     raise
             except sqlite3.Error as error:
-                raise MemoryFileError(self.path, reason=str(error)) from error
+                raise MemoryFileError(self.path, reason=_said(error)) from error
+
+
+def _said(error: sqlite3.Error) -> str:
+    damaged = getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return f"{error}. {_REBUILD}" if damaged else str(error)
 
 
 def _hash(name: str, value: JSON) -> int:

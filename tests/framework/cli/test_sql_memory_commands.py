@@ -154,6 +154,42 @@ def test_export_as_plan_advice(trellis, memory, tmp_path):
     assert "SET LOCAL pg_plan_advice.advice = 'JOIN_ORDER(b a) HASH_JOIN(a)';" in text
 
 
+def test_rebuild_makes_a_damaged_index_anew(trellis, memory, folder):
+    place = ("--memory", memory, "--embedded", folder)
+    file = memory.with_name(memory.name + ".vectors")
+    file.write_bytes(b"damaged" * 1000)
+    code, _, err = trellis("explore", JOIN, *place, "--iterations", 1)
+    assert code
+    assert "`trellis sql rebuild`" in err
+    code, out, err = trellis("rebuild", *place)
+    assert (code, err) == (0, "")
+    assert "sqlite: 1 queries of" in out
+    (moved,) = memory.parent.glob("*.damaged-*")
+    assert moved.read_bytes().startswith(b"damaged")
+    assert trellis("explore", JOIN, *place, "--iterations", 1)[0] == 0
+
+
+def test_rebuild_makes_a_directory_of_chroma_anew(trellis, memory, folder):
+    pytest.importorskip("chromadb", reason="needs the extra `chroma`")
+    (memory.parent / "chroma").mkdir()
+    (memory.parent / "chroma" / "chroma.sqlite3").write_bytes(b"damaged" * 1000)
+    place = ("--memory", memory, "--embedded", folder, "--store", "chroma", "--set", f"path={memory.parent / 'chroma'}")
+    code, out, err = trellis("rebuild", *place)
+    assert (code, err) == (0, "")
+    assert "chroma: 1 queries of" in out
+    assert len(list(memory.parent.glob("chroma.damaged-*"))) == 1
+
+
+def test_rebuild_takes_no_file_that_is_no_index(trellis, memory, folder):
+    code, _, err = trellis("rebuild", "--memory", memory, "--embedded", folder, "--set", f"path={memory}")
+    assert code
+    assert "another program's SQLite file" in err
+    assert memory.exists()
+    code, _, err = trellis("rebuild", "--memory", memory, "--embedded", folder, "--set", "pahts=x")
+    assert code
+    assert "there is no such field; did you mean 'path'?" in err
+
+
 def test_forget_deletes_one_or_all(trellis, memory):
     assert trellis("forget", "--memory", memory)[0]
     assert trellis("forget", "report", "--all", "--memory", memory)[0]

@@ -11,6 +11,8 @@ from trellis import build
 from trellis.contracts import Record
 from trellis.contracts.store import fits
 from trellis.errors import MemoryFileError
+from trellis_sqlite.config import SQLiteConfig
+from trellis_sqlite.store import SQLiteStore
 
 
 @pytest.fixture
@@ -186,6 +188,30 @@ def test_vectors_and_data_it_cannot_keep_are_refused():
         store.add([record(2, x=math.nan)])
     assert store.count() == 1
     store.close()
+
+
+def test_a_damaged_file_is_told_with_the_way_out_and_set_aside(path):
+    store = build("sqlite", {"path": path})
+    store.add([record(i) for i in range(50)])
+    store.close()
+    with open(path, "r+b") as file:
+        file.write(b"damaged" * 500)
+    with pytest.raises(MemoryFileError, match="`trellis sql rebuild`"):
+        build("sqlite", {"path": path})
+    moved = SQLiteStore.set_aside(SQLiteConfig(path=path))
+    assert moved.read_bytes().startswith(b"damaged")
+    store = build("sqlite", {"path": path})
+    assert store.count() == 0
+    store.close()
+    assert SQLiteStore.set_aside(SQLiteConfig(path=":memory:")) is None
+
+
+def test_another_programs_file_is_not_set_aside(path):
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE theirs (x)")
+    db.close()
+    with pytest.raises(MemoryFileError, match="another program's SQLite file"):
+        SQLiteStore.set_aside(SQLiteConfig(path=path))
 
 
 def test_files_that_are_no_store_are_refused(path, tmp_path):
