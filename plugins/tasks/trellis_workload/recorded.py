@@ -60,8 +60,11 @@ def _instances(database: DatabaseBackend, sql: str, variants: int, random: Rando
     from sqlglot import exp
     from sqlglot.errors import ParseError
 
+    from trellis.sql.unlogged import unlogged
+
     try:
-        tree = sqlglot.parse_one(sql, read=database.dialect)
+        with unlogged():
+            tree = sqlglot.parse_one(sql, read=database.dialect)
     except ParseError as error:
         raise SQLError(f"it cannot be parsed: {error}") from error
     if not list(tree.find_all(exp.Parameter)):

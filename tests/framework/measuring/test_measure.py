@@ -45,6 +45,9 @@ class Scripted(DatabaseBackend):
             raise HintError(str(hints), reason="it does not fit")
         return HintedStatement(query.sql)
 
+    def statement(self, query, hints):
+        return HintedStatement(query.sql)
+
     def explain(self, query, hints=DEFAULT, *, timeout_ms=None):
         if self.down:
             self.down -= 1

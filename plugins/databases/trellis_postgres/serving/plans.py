@@ -13,73 +13,26 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
-from trellis.errors import DatabaseError, QuerySyntaxError, SQLError
+from trellis.errors import DatabaseError, SQLError
 from trellis.memory.drift import drift_of, note_catalog
-from trellis.memory.journal import DecisionEntry, ExecutionEntry, Journal, query_key
+from trellis.memory.journal import DecisionEntry, ExecutionEntry, Journal
 from trellis.memory.serving import Ledger, ServedPlan, ServingConfig, plan_of
-from trellis.sql.catalog import Catalog
-from trellis.sql.fingerprint import own_form
-from trellis.sql.fit import check_hints
-from trellis.sql.grammar import parse_hints
-from trellis.sql.query import Query
 from trellis.sql.reader import parse_query
-from trellis.sql.safety import check_safe
 from trellis_postgres.backend import Postgres
 from trellis_postgres.config import PostgresConfig
 from trellis_postgres.dialects.base import HintDialect
-from trellis_postgres.serving.guard import settings_text
-from trellis_postgres.serving.recognition import Readings, Value, is_select, literals, read, template
+from trellis_postgres.serving.recognition import literals
+from trellis_postgres.serving.state import REMEMBERED, State, Statement, recognised
 
 _log = logging.getLogger("trellis.serving")
-_REMEMBERED = 4096
 _PENDING = 100_000
 _READY_S = 30.0
 _NONE: Any = object()
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """What is sent in a query's place.
-
-    Attributes:
-        plan: Why.
-        sql: One statement with the user's own parameters.
-        settings: The statements that set what goes with it.
-    """
-
-    plan: ServedPlan
-    sql: bytes
-    settings: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    """What holds at one time; replaced as a whole.
-
-    Attributes:
-        catalog: The schema.
-        server_version: The server's.
-        plans: By query key.
-        texts: The measured text by query key.
-        fingerprints: Of what is served.
-        found: What was looked up, by text and literals; forgotten when it is full.
-        templates: The fingerprint by template.
-    """
-
-    catalog: Catalog
-    server_version: int
-    plans: Mapping[str, ServedPlan]
-    texts: Mapping[str, str]
-    fingerprints: frozenset[str]
-    found: dict[tuple[bytes, tuple[Value, ...]], Statement | None] = field(default_factory=dict)
-    templates: dict[str, str] = field(default_factory=dict)
 
 
 class Serving:
@@ -112,7 +65,7 @@ class Serving:
         self._working = threading.RLock()
         self._counting = threading.Lock()
         self._closed = False
-        self._state: _State | None = None
+        self._state: State | None = None
         self._dialect: HintDialect | None = None
         self._database = ""
         self._mark = (-1, -1)
@@ -179,8 +132,16 @@ class Serving:
         key = (text, bound)
         found = state.found.get(key, _NONE)
         if found is _NONE:
-            found = self._recognised(state, text, bound)
-            if len(state.found) >= _REMEMBERED:
+            assert self._dialect is not None
+            found = recognised(
+                state,
+                text,
+                bound,
+                dialect=self._dialect,
+                max_chars=self.config.max_text_chars,
+                on_unfit=self._withdraw,
+            )
+            if len(state.found) >= REMEMBERED:
                 state.found.clear()
             state.found[key] = found
         if found is None or found.plan.decision.id in self._withdrawn:
@@ -256,56 +217,6 @@ class Serving:
             self._ledgers[number] = Ledger(found.plan, self.config)
         return self._ledgers[number]
 
-    def _recognised(self, state: _State, text: bytes, bound: tuple[Value, ...]) -> Statement | None:
-        """Look a text up that was not seen before: by its template first, which costs less than reading it."""
-        try:
-            sql = text.decode()
-        except UnicodeDecodeError:
-            return None
-        if len(sql) > self.config.max_text_chars or not is_select(sql):
-            return None
-        readings = read(sql, bound)
-        if readings is None:
-            return None
-        for reading in readings.texts:
-            shape = template(reading)
-            if shape is None:
-                continue
-            try:
-                if shape not in state.templates:
-                    if len(state.templates) >= _REMEMBERED:
-                        state.templates.clear()
-                    state.templates[shape] = _parsed(reading, state.catalog).fingerprint
-                if state.templates[shape] in state.fingerprints:
-                    query = _parsed(reading, state.catalog)
-                    plan = state.plans.get(query_key(query))
-                    if plan is not None:
-                        return self._statement(state, plan, query, readings)
-            except SQLError:
-                # What cannot be read here is PostgreSQL's business alone.
-                state.templates.setdefault(shape, "")
-        return None
-
-    def _statement(self, state: _State, plan: ServedPlan, query: Query, readings: Readings) -> Statement | None:
-        """Write a query under its plan's hints; None where they are not about these aliases."""
-        measured = _parsed(state.texts[plan.decision.key], state.catalog)
-        if own_form(query.reading).text != own_form(measured.reading).text:
-            return None
-        hints = parse_hints(plan.decision.hints)
-        marked = _parsed(readings.marked, state.catalog)
-        assert self._dialect is not None
-        try:
-            check_safe(query.tree, dialect="postgres")
-            check_hints(hints, marked, state.catalog)
-            hinted = self._dialect.hinted(marked, hints)
-        except SQLError as error:
-            self._withdraw(plan, f"its hints cannot be asked for any more: {error}")
-            return None
-        sql = readings.restored(hinted.sql)
-        if sql is None:
-            return None
-        return Statement(plan, sql.encode(), settings_text(hinted.settings, plan.timeout_ms))
-
     def _run(self) -> None:
         try:
             with self._working:
@@ -357,7 +268,7 @@ class Serving:
         note_catalog(self._journal, catalog)
         state = self._state
         if state is None or (state.catalog.version, state.server_version) != (catalog.version, version):
-            self._state = _State(catalog, version, {}, {}, frozenset())
+            self._state = State(catalog, version, {}, {}, frozenset())
             self._mark = (-1, -1)
 
     def _read_decisions(self) -> None:
@@ -379,13 +290,13 @@ class Serving:
                 continue
             m = plan.measurement
             if (m.catalog_version, m.server_version) != (catalog.version, version):
-                drift = drift_of(_parsed(entry.sql, catalog), self._journal, catalog, version)(m)
+                drift = drift_of(parse_query(entry.sql, catalog=catalog), self._journal, catalog, version)(m)
                 if drift:
                     self._withdraw(plan, f"{drift}: not served until it is verified again")
                     continue
             plans[key], texts[key] = plan, entry.sql
             fingerprints.add(entry.fingerprint)
-        self._state = _State(catalog, version, plans, texts, frozenset(fingerprints), templates=self._state.templates)
+        self._state = State(catalog, version, plans, texts, frozenset(fingerprints), templates=self._state.templates)
         self._mark = mark
 
     def _write(self) -> None:
@@ -433,10 +344,3 @@ def _finish() -> None:
 
 
 atexit.register(_finish)
-
-
-def _parsed(sql: str, catalog: Catalog) -> Query:
-    try:
-        return parse_query(sql, dialect="postgres", catalog=catalog)
-    except RecursionError:
-        raise QuerySyntaxError("it is nested too deeply") from None
