@@ -45,6 +45,7 @@ SELECT s.query, s.calls, s.total_exec_time FROM {}.pg_stat_statements s
 JOIN pg_catalog.pg_database d ON d.oid = s.dbid WHERE d.datname = pg_catalog.current_database() AND s.query IS NOT NULL
 ORDER BY s.total_exec_time DESC
 """
+_HIDDEN = b"<insufficient privilege>"
 _EXAMPLES = """
 SELECT pg_catalog.quote_literal(v) FROM pg_catalog.pg_stats s, LATERAL pg_catalog.unnest(
     COALESCE(s.most_common_vals::text::text[], '{}') || COALESCE(s.histogram_bounds::text::text[], '{}')) v
@@ -242,7 +243,7 @@ class Postgres(DatabaseBackend):
         """Return what pg_stat_statements holds of this database, what took longest in all first.
 
         Raises:
-            CapabilityError: The extension is not in this database.
+            CapabilityError: The extension is not in this database, or the role may not read others' queries.
         """
         found = self._session.run(_STATEMENTS_SCHEMA, timeout_ms=self.config.explain_timeout_ms).rows
         if not found or found[0][0] is None:
@@ -254,7 +255,14 @@ class Postgres(DatabaseBackend):
             )
         schema = found[0][0].decode()
         rows = self._session.run(_STATEMENTS.format(schema), timeout_ms=self.config.explain_timeout_ms).rows
-        return [RecordedQuery(_text(sql), int(_text(calls)), float(_text(total))) for sql, calls, total in rows]
+        shown = [row for row in rows if row[0] != _HIDDEN]
+        if rows and not shown:
+            raise CapabilityError(
+                "postgres",
+                capability="right to read what others have run",
+                mend="GRANT pg_read_all_stats to its role.",
+            )
+        return [RecordedQuery(_text(sql), int(_text(calls)), float(_text(total))) for sql, calls, total in shown]
 
     def examples(self, table: str, column: str) -> Sequence[str]:
         """Return a column's most common values and the bounds of its histogram, as literals."""

@@ -154,6 +154,19 @@ def test_export_as_plan_advice(trellis, memory, tmp_path):
     assert "SET LOCAL pg_plan_advice.advice = 'JOIN_ORDER(b a) HASH_JOIN(a)';" in text
 
 
+@pytest.mark.parametrize("given", ["queries.sql", "."])
+def test_explore_takes_a_file_or_a_folder_and_keeps_what_it_finds(given, trellis, folder, tmp_path):
+    (tmp_path / "queries.sql").write_text(f"-- report\n{JOIN};\n\n-- other\n{JOIN.replace('3', '4')};\n")
+    place = ("--memory", "plans.db", "--embedded", folder)
+    code, out, err = trellis("explore", given, *place, "--iterations", 1)
+    assert (code, err) == (0, "")
+    assert "kept in plans.db" in out
+    journal = Journal(tmp_path / "plans.db")
+    assert len(journal.queries()) == 2
+    assert journal.counts()["execution"] >= 4
+    journal.close()
+
+
 def test_rebuild_makes_a_damaged_index_anew(trellis, memory, folder):
     place = ("--memory", memory, "--embedded", folder)
     file = memory.with_name(memory.name + ".vectors")
