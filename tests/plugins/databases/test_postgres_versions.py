@@ -121,6 +121,7 @@ def test_what_it_has_run_is_explored_and_told_where_it_cannot_be(older, tmp_path
 def test_what_it_has_run_is_a_workload(older):
     with psycopg.connect(older.config.dsn.replace("trellis_reader", "postgres"), autocommit=True) as connection:
         connection.execute("CREATE EXTENSION pg_stat_statements")
+        connection.execute("SELECT pg_stat_statements_reset()")
         connection.execute("GRANT pg_read_all_stats TO trellis_reader")
         for region in ("north", "south"):
             connection.execute(
