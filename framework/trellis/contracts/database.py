@@ -88,6 +88,11 @@ class DatabaseBackend(ABC):
         """Names the database, the same from every connection to it: what was measured on one says nothing of another."""
 
     @property
+    def settings(self) -> Mapping[str, str]:
+        """The settings that every statement runs under: plans under others cannot be compared."""
+        return {}
+
+    @property
     def server_version(self) -> int:
         """The server's version as one number that grows, e.g. 180004; 0 where there is no such thing."""
         return 0

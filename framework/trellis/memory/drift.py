@@ -1,20 +1,33 @@
 """What has changed in a database since a plan was measured, in words.
 
-`Catalog.version` says that something has; what, is told by the tables themselves, which are noted in the journal under each
+`Catalog.version` says that the schema has; what, is told by the tables themselves, which are noted in the journal under each
 version that is seen. A change that touches no table of a query leaves its plans alone.
+
+What a measurement rests on beside the schema is its ground, written with it: how many rows its tables had, and the two plans that
+were compared. Tables of twice as many rows or half, and statistics under which the planner now takes another plan, by default or
+under the hints, make the comparison one of something else.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from trellis.errors import ConnectionLostError, SQLError
 from trellis.memory.journal import Journal, MeasurementEntry
-from trellis.sql.catalog import Catalog
+from trellis.sql.catalog import Catalog, Table
+from trellis.sql.grammar import parse_hints
+from trellis.sql.hints import PlanHints
 
 if TYPE_CHECKING:
+    from trellis.contracts import DatabaseBackend
+    from trellis.sql.plan import Plan
     from trellis.sql.query import Query
+
+GROWTH = 2.0
+"""A table that has so many times the rows, or so many times fewer, is another table for a planner."""
 
 Tables: TypeAlias = Mapping[str, Mapping[str, Any]]
 """By "schema.name": "kind", "columns" (name to type), "indexes" (name to description)."""
@@ -43,8 +56,23 @@ def described(catalog: Catalog) -> dict[str, dict[str, Any]]:
     }
 
 
+def ground_of(query: Query, catalog: Catalog, *, default: Plan, plan: Plan, settings: Mapping[str, str]) -> str:
+    """Return what a measurement rests on beside the schema, for `MeasurementEntry.ground`.
+
+    Args:
+        query: The query.
+        catalog: As it is now.
+        default: The plan that it was compared with.
+        plan: The plan that was measured.
+        settings: What both ran under, as `DatabaseBackend.settings` has it.
+    """
+    rows = {name: round(table.rows) for name, table in _tables(query, catalog).items() if table.rows is not None}
+    ground = {"rows": rows, "default": _digest(default), "plan": _digest(plan), "settings": dict(settings)}
+    return json.dumps(ground, ensure_ascii=False)
+
+
 def drift_of(
-    query: Query, journal: Journal, catalog: Catalog, server_version: int
+    query: Query, journal: Journal, catalog: Catalog, server_version: int, *, planner: DatabaseBackend | None = None
 ) -> Callable[[MeasurementEntry], str]:
     """Return what says of a measurement of a query what has changed since.
 
@@ -53,25 +81,66 @@ def drift_of(
         journal: Holds the tables of earlier catalogs.
         catalog: As it is now.
         server_version: As it is now; versions whose number before the last four digits is the same plan alike.
+        planner: Asked for the plans that would run now, which takes two EXPLAINs; left out, plans are not compared.
     """
     known: dict[str, str] = {}
-    names = [r.name for r in query.relations if r.kind == "table" and r.name]
+    tables = _tables(query, catalog)
+    digests: dict[str, str] = {}
 
     def drift(m: MeasurementEntry) -> str:
         if m.server_version // 10_000 != server_version // 10_000:
             return f"the server's version was {m.server_version} when it was measured and is {server_version} now"
-        if m.catalog_version == catalog.version:
-            return ""
-        if m.catalog_version not in known:
+        if m.catalog_version != catalog.version and m.catalog_version not in known:
             noted = journal.note(_name(m.catalog_version))
             known[m.catalog_version] = (
                 "the schema has changed since it was measured"
                 if noted is None
-                else changes(json.loads(noted), catalog, names)
+                else changes(json.loads(noted), catalog, _names(query))
             )
-        return known[m.catalog_version]
+        said = known.get(m.catalog_version, "")
+        if said or not m.ground:
+            return said
+        ground = json.loads(m.ground)
+        now = {name: table.rows for name, table in tables.items() if table.rows is not None}
+        said = "; ".join(
+            f"the table {name} had {rows:,} rows when it was measured and has {now[name]:,.0f} now"
+            for name, rows in ground["rows"].items()
+            if name in now and not 1 / GROWTH < (now[name] + 1) / (rows + 1) < GROWTH
+        )
+        if said or planner is None or dict(planner.settings) != ground["settings"]:
+            return said
+        for hints, what in (("", "default"), (m.hints, "plan")):
+            if hints not in digests:
+                digests[hints] = _planned(planner, query, hints)
+            if digests[hints] != ground[what]:
+                by = "by default" if what == "default" else "under its hints"
+                return f"the planner takes another plan {by} than when it was measured"
+        return ""
 
     return drift
+
+
+def _planned(planner: DatabaseBackend, query: Query, hints: str) -> str:
+    try:
+        return _digest(planner.explain(query, parse_hints(hints) if hints else PlanHints()))
+    except ConnectionLostError:
+        raise
+    except SQLError as error:
+        return f"no plan: {error}"
+
+
+def _digest(plan: Plan) -> str:
+    return blake2b(repr(plan.shape()).encode(), digest_size=8).hexdigest()
+
+
+def _names(query: Query) -> list[str]:
+    return [relation.name for relation in query.relations if relation.kind == "table" and relation.name]
+
+
+def _tables(query: Query, catalog: Catalog) -> dict[str, Table]:
+    """Return the tables that a query reads, by "schema.name"."""
+    found = (catalog.table(name) for name in _names(query))
+    return {f"{table.schema}.{table.name}": table for table in found if table is not None}
 
 
 def changes(before: Tables, catalog: Catalog, names: Iterable[str]) -> str:

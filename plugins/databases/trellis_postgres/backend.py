@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from typing import Any
@@ -102,6 +102,11 @@ class Postgres(DatabaseBackend):
             rows = self._session.run(_IDENTITY, timeout_ms=self.config.explain_timeout_ms).rows
             self._identity = _text(rows[0][0])
         return self._identity
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """The settings that every statement runs under."""
+        return self.config.settings
 
     @property
     def server_version(self) -> int:

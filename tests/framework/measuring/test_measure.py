@@ -112,6 +112,12 @@ def test_a_warm_up_is_not_counted():
     assert found.variants["fast"].latencies_ms == (50.0, 50.0, 50.0)
 
 
+def test_the_best_variant_survives_an_execution_that_a_busy_machine_made_slow():
+    backend = Scripted(default=[100], fast=[2, 2, 2, 30, 2])
+    found = measure(backend, QUERY, {"fast": FAST}, MeasureConfig(factor=1.5, floor_ms=1))
+    assert found.variants["fast"].judgement == "faster"
+
+
 def test_a_variant_is_stopped_at_the_factor_times_the_best_so_far():
     backend = Scripted(default=[100], fast=[50], slow=[140, 80])
     found = measure(backend, QUERY, {"fast": FAST, "slow": SLOW}, MeasureConfig(factor=1.5, floor_ms=1))
