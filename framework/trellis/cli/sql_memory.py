@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
 from trellis.cli.output import JsonFlag, echo_json, echo_table
 from trellis.cli.sql import Dialect, Dsn, Embedded, _database, _text
 from trellis.cli.sql import app as app
-from trellis.errors import MemoryFileError, SQLError
+from trellis.errors import MemoryFileError, SQLError, did_you_mean
 
 if TYPE_CHECKING:
     from trellis.contracts import DatabaseBackend, HintedStatement
     from trellis.memory.journal import DecisionEntry, Journal, QueryEntry
-    from trellis.memory.serving import ServingConfig
 
 MemoryOption: TypeAlias = Annotated[Path, typer.Option("--memory", envvar="TRELLIS_MEMORY", help="The journal's file.")]
 QueryName: TypeAlias = Annotated[
@@ -202,89 +200,46 @@ def verify(
     withdrawn: Annotated[
         bool, typer.Option("--withdrawn", help="Also what was withdrawn: served again if it pays.")
     ] = False,
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="DATABASE", help="Take what is served on another database.")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Measure served plans again, in pairs, and withdraw those that do not pay or whose result differs."""
+    """Measure served plans again, in pairs, and withdraw those that do not pay or whose result differs.
+
+    With --from, what another database serves is measured on this one, and what pays is served here: after an upgrade of the
+    server, or from a copy of the data. `trellis sql status --json` names databases.
+    """
+    from trellis.exploring.verifying import verify as verify_plan
     from trellis.measuring.config import MeasureConfig
     from trellis.memory.drift import note_catalog
-    from trellis.memory.serving import ServingConfig
 
     config = MeasureConfig(pairs=pairs, min_pairs=3, timeout_ms=timeout_ms)
     rows = []
     with _journal(memory) as journal, _database(dsn, embedded, None, dialect=dialect) as backend:
         note_catalog(journal, backend.catalog())
+        source = backend.identity if from_ is None else _known_database(journal, from_)
         actions = ("serve", "withdraw") if withdrawn else ("serve",)
-        for key, decision in journal.served(backend.identity).items():
+        for key, decision in journal.served(source).items():
             entry = journal.query(key)
             if decision.action in actions and entry is not None:
-                rows.append(_verified(journal, backend, entry, decision, config, ServingConfig()))
+                now, reason = verify_plan(journal, backend, entry, decision.hints, config=config)
+                rows.append({"query": entry.name or key[:12], "now": now, "reason": reason})
     if json:
         echo_json(rows)
     elif rows:
-        echo_table([("query", "now", "why"), *((str(r["query"]), str(r["now"]), str(r["reason"])) for r in rows)])
+        echo_table([("query", "now", "why"), *((r["query"], r["now"], r["reason"]) for r in rows)])
     else:
-        typer.echo("nothing is served on this database")
+        typer.echo(f"nothing is served on {'this database' if from_ is None else source}")
 
 
-def _verified(
-    journal: Journal,
-    backend: DatabaseBackend,
-    entry: QueryEntry,
-    decision: DecisionEntry,
-    config: Any,
-    rules: ServingConfig,
-) -> dict[str, str]:
-    """Measure one plan, note it, decide, and say what holds now."""
-    from trellis.measuring.measure import measure
-    from trellis.memory.drift import drift_of
-    from trellis.memory.journal import DecisionEntry, ExecutionEntry
-    from trellis.memory.recording import entry_of
-    from trellis.memory.serving import decide, speedup_text
-    from trellis.sql.grammar import parse_hints
-
-    name, database = entry.name or entry.key[:12], backend.identity
-    try:
-        query = backend.parse(entry.sql)
-        measured = measure(
-            backend,
-            query,
-            {"served": parse_hints(decision.hints)},
-            config,
-            on_execution=lambda variant, e: journal.add_execution(
-                ExecutionEntry(
-                    entry.key,
-                    database,
-                    decision.hints if variant == "served" else "",
-                    e.latency_ms,
-                    e.timed_out,
-                    e.num_rows,
-                    e.digest,
-                    "verify",
-                )
-            ),
+def _known_database(journal: Journal, given: str) -> str:
+    known = sorted({decision.database for decision in journal.decisions()})
+    if given not in known:
+        raise SQLError(
+            f"the memory knows no database {given!r}{did_you_mean(given, known)}: {', '.join(known) or 'none'}"
         )
-    except SQLError as error:
-        reason = f"it cannot be measured any more: {error}"
-        if decision.action == "serve":
-            journal.decide(DecisionEntry(entry.key, database, "withdraw", decision.hints, reason))
-        return {"query": name, "now": "withdraw", "reason": reason}
-    made = entry_of(
-        measured, "served", key=entry.key, hints=decision.hints, source="verify", backend=backend, at=time.time()
-    )
-    journal.add_measurement(made)
-    new = decide(
-        entry.key,
-        database,
-        journal.measurements(key=entry.key, database=database),
-        journal.decisions(key=entry.key, database=database),
-        drift=drift_of(query, journal, backend.catalog(), backend.server_version),
-        config=rules,
-    )
-    if new is not None:
-        journal.decide(new)
-    now = decision if new is None else new
-    reason = measured.variants["served"].reason or speedup_text(made)
-    return {"query": name, "now": now.action, "reason": reason if new is None else new.reason}
+    return given
 
 
 @contextmanager

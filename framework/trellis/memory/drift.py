@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from trellis.errors import ConnectionLostError, SQLError
 from trellis.memory.journal import Journal, MeasurementEntry
-from trellis.sql.catalog import Catalog, Table
+from trellis.sql.catalog import Catalog
 from trellis.sql.grammar import parse_hints
 from trellis.sql.hints import PlanHints
 
@@ -66,7 +66,8 @@ def ground_of(query: Query, catalog: Catalog, *, default: Plan, plan: Plan, sett
         plan: The plan that was measured.
         settings: What both ran under, as `DatabaseBackend.settings` has it.
     """
-    rows = {name: round(table.rows) for name, table in _tables(query, catalog).items() if table.rows is not None}
+    tables = (catalog.table(name) for name in _names(query))
+    rows = {f"{t.schema}.{t.name}": round(t.rows) for t in tables if t is not None and t.rows is not None}
     ground = {"rows": rows, "default": _digest(default), "plan": _digest(plan), "settings": dict(settings)}
     return json.dumps(ground, ensure_ascii=False)
 
@@ -84,7 +85,6 @@ def drift_of(
         planner: Asked for the plans that would run now, which takes two EXPLAINs; left out, plans are not compared.
     """
     known: dict[str, str] = {}
-    tables = _tables(query, catalog)
     digests: dict[str, str] = {}
 
     def drift(m: MeasurementEntry) -> str:
@@ -100,13 +100,7 @@ def drift_of(
         said = known.get(m.catalog_version, "")
         if said or not m.ground:
             return said
-        ground = json.loads(m.ground)
-        now = {name: table.rows for name, table in tables.items() if table.rows is not None}
-        said = "; ".join(
-            f"the table {name} had {rows:,} rows when it was measured and has {now[name]:,.0f} now"
-            for name, rows in ground["rows"].items()
-            if name in now and not 1 / GROWTH < (now[name] + 1) / (rows + 1) < GROWTH
-        )
+        said, ground = growth(m, catalog), json.loads(m.ground)
         if said or planner is None or dict(planner.settings) != ground["settings"]:
             return said
         for hints, what in (("", "default"), (m.hints, "plan")):
@@ -137,10 +131,20 @@ def _names(query: Query) -> list[str]:
     return [relation.name for relation in query.relations if relation.kind == "table" and relation.name]
 
 
-def _tables(query: Query, catalog: Catalog) -> dict[str, Table]:
-    """Return the tables that a query reads, by "schema.name"."""
-    found = (catalog.table(name) for name in _names(query))
-    return {f"{table.schema}.{table.name}": table for table in found if table is not None}
+def growth(m: MeasurementEntry, catalog: Catalog) -> str:
+    """Return which of a measurement's tables have other numbers of rows now; empty where none has."""
+    said = []
+    for name, rows in tables_of(m).items():
+        table = catalog.tables.get(name)
+        if table is None or table.rows is None or 1 / GROWTH < (table.rows + 1) / (rows + 1) < GROWTH:
+            continue
+        said.append(f"the table {name} had {rows:,} rows when it was measured and has {table.rows:,.0f} now")
+    return "; ".join(said)
+
+
+def tables_of(m: MeasurementEntry) -> dict[str, int]:
+    """Return by "schema.name" how many rows a measurement's tables had; none where nobody knows."""
+    return dict(json.loads(m.ground)["rows"]) if m.ground else {}
 
 
 def changes(before: Tables, catalog: Catalog, names: Iterable[str]) -> str:

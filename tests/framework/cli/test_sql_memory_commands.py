@@ -235,3 +235,23 @@ def test_verify_withdraws_what_cannot_be_read_any_more(trellis, memory, folder, 
             backend.refresh()
     assert "withdraw" in out
     assert "cannot be measured any more" in out
+
+
+def test_verify_carries_over_what_another_database_serves(trellis, memory, folder, backend):
+    journal = Journal(memory)
+    (served,) = journal.measurements()
+    number = journal.add_measurement(replace(served, database="before/shop", server_version=150004))
+    journal.decide(DecisionEntry(served.key, "before/shop", "serve", HINTS, "measured faster", number))
+    before = len(journal.measurements(database=backend.identity))
+    journal.close()
+    place = ("--memory", memory, "--embedded", folder)
+    code, _, err = trellis("verify", *place, "--from", "befor/shop")
+    assert code
+    assert "did you mean 'before/shop'?" in err
+    code, out, err = trellis("verify", *place, "--from", "before/shop", "--json")
+    assert (code, err) == (0, "")
+    assert [row["query"] for row in json.loads(out)] == ["report"]
+    journal = Journal(memory)
+    assert [m.source for m in journal.measurements(database=backend.identity)[before:]] == ["verify"]
+    assert journal.decisions(database="before/shop")[-1].action == "serve"
+    journal.close()

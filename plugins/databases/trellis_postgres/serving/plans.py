@@ -13,13 +13,14 @@ import threading
 import time
 import weakref
 from collections import deque
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
 from trellis.errors import DatabaseError, SQLError
-from trellis.memory.drift import drift_of, note_catalog
+from trellis.memory.drift import drift_of, growth, note_catalog, tables_of
 from trellis.memory.journal import DecisionEntry, ExecutionEntry, Journal
 from trellis.memory.serving import Ledger, ServedPlan, ServingConfig, plan_of
 from trellis.sql.reader import parse_query
@@ -70,6 +71,7 @@ class Serving:
         self._database = ""
         self._mark = (-1, -1)
         self._looked_at = 0.0
+        self._compared: dict[int, list[str]] | None = None
         self._ledgers: dict[int, Ledger] = {}
         self._withdrawn: set[int] = set()
         self._executions: deque[ExecutionEntry] = deque(maxlen=_PENDING)
@@ -175,15 +177,19 @@ class Serving:
         """Write what was counted and read what was decided, now and in this thread.
 
         Args:
-            schema: Whether to look at the schema too.
+            schema: Whether to look at the schema, sizes and statistics too.
         """
         with self._working:
             if self._closed:
                 return
             self._write()
             if schema:
-                self._look_at_schema()
-            self._read_decisions()
+                with closing(self._backend()) as backend:
+                    self._look_at_schema(backend)
+                    self._read_decisions()
+                    self._compare_plans(backend)
+            else:
+                self._read_decisions()
             self._write()
 
     def _note(
@@ -219,8 +225,8 @@ class Serving:
 
     def _run(self) -> None:
         try:
-            with self._working:
-                self._look_at_schema()
+            with self._working, closing(self._backend()) as backend:
+                self._look_at_schema(backend)
                 self._read_decisions()
         except (SQLError, psycopg.Error) as error:
             self._failure = error
@@ -235,7 +241,10 @@ class Serving:
             # A connection is attached right after this is ready: one round without any is no sign yet.
             idle = 0 if any(not connection.closed for connection in self._connections) else idle + 1
             try:
-                self.synchronise(schema=time.monotonic() - self._looked_at > self.config.drift_s)
+                # The first time at once: nobody should wait for plans to be compared.
+                self.synchronise(
+                    schema=self._compared is None or time.monotonic() - self._looked_at > self.config.drift_s
+                )
             except (SQLError, psycopg.Error) as error:
                 _log.warning("the memory or the schema could not be read; what is served stays as it is: %s", error)
             if idle > 1 and self._let_go():
@@ -255,21 +264,39 @@ class Serving:
                 self._closed = True
                 self._journal.close()
 
-    def _look_at_schema(self) -> None:
-        found = {} if self._dialect is None else {"dialect": self._dialect.name}
-        backend = Postgres(self._look.model_copy(update=found))
-        try:
-            self._dialect, self.libraries = backend.hint_dialect, backend.libraries
-            self._database = backend.identity
-            catalog, version = backend.catalog(), backend.server_version
-        finally:
-            backend.close()
+    def _backend(self) -> Postgres:
+        return Postgres(self._look.model_copy(update={} if self._dialect is None else {"dialect": self._dialect.name}))
+
+    def _look_at_schema(self, backend: Postgres) -> None:
+        self._dialect, self.libraries = backend.hint_dialect, backend.libraries
+        self._database = backend.identity
+        catalog, version = backend.catalog(), backend.server_version
         self._looked_at = time.monotonic()
         note_catalog(self._journal, catalog)
         state = self._state
-        if state is None or (state.catalog.version, state.server_version) != (catalog.version, version):
-            self._state = State(catalog, version, {}, {}, frozenset())
+        if state is None or state.catalog != catalog or state.server_version != version:
+            same = state is not None and state.catalog.version == catalog.version
+            self._state = State(
+                catalog, version, {}, {}, frozenset(), templates=state.templates if state is not None and same else {}
+            )
             self._mark = (-1, -1)
+
+    def _compare_plans(self, backend: Postgres) -> None:
+        """Withdraw what was measured against other plans than the planner takes now, looked at where statistics are new."""
+        assert self._state is not None
+        catalog, version = self._state.catalog, self._state.server_version
+        compared = {} if self._compared is None else self._compared
+        for key, plan in self._state.plans.items():
+            number, m = plan.decision.id, plan.measurement
+            analyzed = [catalog.tables[name].analyzed for name in tables_of(m) if name in catalog.tables]
+            if not m.ground or number in self._withdrawn or compared.get(number) == analyzed:
+                continue
+            query = parse_query(self._state.texts[key], catalog=catalog)
+            drift = drift_of(query, self._journal, catalog, version, planner=backend)(m)
+            if drift:
+                self._withdraw(plan, f"{drift}: not served until it is verified again")
+            compared[number] = analyzed
+        self._compared = compared
 
     def _read_decisions(self) -> None:
         """Take over the decisions that hold, and withdraw those whose measurement no longer does."""
@@ -289,11 +316,12 @@ class Serving:
             if plan is None:
                 continue
             m = plan.measurement
-            if (m.catalog_version, m.server_version) != (catalog.version, version):
+            drift = growth(m, catalog)
+            if not drift and (m.catalog_version, m.server_version) != (catalog.version, version):
                 drift = drift_of(parse_query(entry.sql, catalog=catalog), self._journal, catalog, version)(m)
-                if drift:
-                    self._withdraw(plan, f"{drift}: not served until it is verified again")
-                    continue
+            if drift:
+                self._withdraw(plan, f"{drift}: not served until it is verified again")
+                continue
             plans[key], texts[key] = plan, entry.sql
             fingerprints.add(entry.fingerprint)
         self._state = State(catalog, version, plans, texts, frozenset(fingerprints), templates=self._state.templates)
