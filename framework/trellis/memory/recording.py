@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trellis.memory.drift import ground_of
 from trellis.memory.journal import MeasurementEntry
 
 if TYPE_CHECKING:
@@ -44,4 +45,12 @@ def entry_of(
         backend.catalog().version,
         backend.server_version,
         at,
+        reason=result.reason,
+        ground=ground_of(
+            measurement.query,
+            backend.catalog(),
+            default=default.plan,
+            plan=result.plan,
+            settings=backend.settings,
+        ),
     )

@@ -124,6 +124,20 @@ class RegisteredComponent:
             if capability in needed and not _installed(module):
                 raise MissingExtraError(self.id, extra=extra, module=module, distribution=self.distribution)
 
+    def config(self, values: Mapping[str, object]) -> Any:
+        """Return the component's config.
+
+        Args:
+            values: What is left out takes its default.
+
+        Raises:
+            SpecError: It is not valid; holds every problem.
+        """
+        try:
+            return self.record.load_config().model_validate(values)
+        except ValidationError as error:
+            raise SpecError(self._config_problems(error)) from None
+
     def build(self, config: Mapping[str, object], collaborators: Mapping[str, object]) -> Any:
         """Import the component's class and construct it.
 
@@ -138,9 +152,9 @@ class RegisteredComponent:
         self.check_extra()
         problems = self._collaborator_problems(collaborators)
         try:
-            valid = self.record.load_config().model_validate(config)
-        except ValidationError as error:
-            raise SpecError([*self._config_problems(error), *problems]) from None
+            valid = self.config(config)
+        except SpecError as error:
+            raise SpecError([*error.problems, *problems]) from None
         if problems:
             raise SpecError(problems)
         self.check_extra(valid)

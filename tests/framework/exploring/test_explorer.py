@@ -14,13 +14,14 @@ import pytest
 
 from trellis import build
 from trellis.contracts import Proposal, Proposer
+from trellis.errors import DatabaseError
 from trellis.exploring.config import ExploreConfig
 from trellis.exploring.explorer import Explorer
 from trellis.exploring.workload import explore_workload
 from trellis.memory.journal import Journal, query_key
 from trellis.memory.memory import Memory
 from trellis.memory.serving import worth
-from trellis.sql import parse_hints, random_hints
+from trellis.sql import PlanHints, parse_hints, random_hints
 from trellis.types import Problem
 
 # The planner takes x = 1 and y = 1 for independent; they are one, so it expects a hundredth of the rows that come.
@@ -101,8 +102,23 @@ def test_what_is_much_slower_is_stopped_and_never_served(database, memory):
     assert found.best_ms == found.default_ms
     (measured,) = memory.journal.measurements()
     assert measured.judgement == "timed out"
+    assert re.fullmatch(r"stopped after \d+ ms, the default takes \d+ ms", measured.reason)
     assert worth(measured, explorer.config.serving)
     assert [d.action for d in memory.journal.decisions()] == ["keep default"]
+
+
+def test_why_a_try_failed_is_kept(database, memory, monkeypatch):
+    execute = database.execute
+
+    def failing(query, hints=PlanHints(), *, timeout_ms):  # noqa: B008
+        if hints:
+            raise DatabaseError("out of memory")
+        return execute(query, hints, timeout_ms=timeout_ms)
+
+    monkeypatch.setattr(database, "execute", failing)
+    Explorer(database, memory=memory, proposer=Given(NESTED)).explore(PROBLEM)
+    (measured,) = memory.journal.measurements()
+    assert (measured.judgement, measured.speedup, measured.reason) == ("failed", 0.0, "out of memory")
 
 
 @pytest.fixture
