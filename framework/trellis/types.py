@@ -100,11 +100,16 @@ class Outcome:
         correct: Whether the problem is solved.
         score: The outcome reward, in [0, 1]; 1.0 exactly when `correct`.
         reason: Why it is not correct, for a person; empty when it is.
+        gain: Natural logarithm of how many times better than a reference it was measured to be (of a query: the default plan's
+            time over its own); None where nothing was measured.
+        bounded: Whether it was stopped before its end, so that `gain` is what it could have reached at most.
     """
 
     correct: bool
     score: float
     reason: str = ""
+    gain: float | None = None
+    bounded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from trellis.errors import CapabilityError, ContractError
-from trellis.types import Completion, Outcome, Problem, Split, Step, Trajectory
+from trellis.types import Completion, Outcome, Problem, Rollout, Split, Step, Trajectory
 
 
 class Task(ABC):
@@ -38,6 +38,13 @@ class Task(ABC):
         """Return correct, finished trajectories for (some of) the split's problems; empty where there are none.
 
         Steps carry text only: a policy's `log_probs` adds its own tokens. More than one trace a problem is welcome.
+        """
+        return ()
+
+    def experience(self, split: Split) -> Sequence[Rollout]:
+        """Return what is remembered of earlier attempts at the split's problems, right and wrong ones, with their outcomes.
+
+        Empty where the task remembers none. Steps carry text only, as those of traces do.
         """
         return ()
 
