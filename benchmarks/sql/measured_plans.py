@@ -1,9 +1,9 @@
 """Measures some legal plans of every query of the shop workload, into a journal: what rewards are fitted on and compared by.
 
-Candidates are join orders of several proposers (random ones of any form and left-deep, cheap ones by the planner, changes of the
-default), each query's drawn by its own seed, no two of them the same plan and none the default's. Defaults and candidates are run
-in interleaved rounds (`trellis.measuring`); a candidate may take `FACTOR` times the default. What is in the journal is not measured
-again, so a collection that was stopped goes on where it was.
+Candidates are join orders of several proposers (random ones of any form and left-deep, cheap ones by the planner, changes
+of the default), each query's drawn by its own seed, no two of them the same plan and none the default's. Defaults and
+candidates are run in interleaved rounds (`trellis.measuring`); a candidate may take `FACTOR` times the default. What is in
+the journal is not measured again, so a collection that was stopped goes on where it was.
 """
 
 from __future__ import annotations

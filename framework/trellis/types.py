@@ -38,12 +38,15 @@ class Step:
         text: The step's text. The texts of a trajectory's steps, joined, are the whole completion.
         token_ids: The policy's tokens of this step, the end-of-sequence token included in the last step of a
             finished trajectory. Empty when no policy has read the step yet.
-        log_probs: Natural logarithm of the probability of each token at temperature 1; as long as `token_ids`.
+        log_probs: Natural logarithm of the probability of each token at temperature 1, among what goes on with one of
+            `choices` where there are any; as long as `token_ids`.
+        choices: What the step had to be one of; empty where it could be any text.
     """
 
     text: str
     token_ids: tuple[int, ...] = ()
     log_probs: tuple[float, ...] = ()
+    choices: tuple[str, ...] = ()
 
     @property
     def log_prob(self) -> float:

@@ -59,4 +59,4 @@ class RewardRanker:
             return None
         separator = self.task.separator
         steps = (*tuple(Step(line + separator) for line in lines[:-1]), Step(lines[-1]))
-        return replace(self.task.start(situation.problem), steps=steps, finished=True)
+        return self.task.constrain(replace(self.task.start(situation.problem), steps=steps, finished=True))

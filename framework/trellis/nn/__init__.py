@@ -1,6 +1,6 @@
 """Shared torch helpers. Importing this package imports torch: plugins do so lazily."""
 
-from trellis.nn.batch import TokenBatch, pad
+from trellis.nn.batch import Allowed, TokenBatch, pad
 from trellis.nn.optim import (
     Schedule,
     guarded_step,
@@ -13,6 +13,7 @@ from trellis.nn.statistics import masked_mean, token_entropies, token_log_probs
 from trellis.nn.step_net import StepNet, at_steps, sum_over_steps
 
 __all__ = [
+    "Allowed",
     "Schedule",
     "StepNet",
     "TokenBatch",

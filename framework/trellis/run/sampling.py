@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from trellis.contracts import Policy, Task
+from trellis.sampling import sample_trajectories
 from trellis.types import Problem, Rollout, SampleRequest
 
 
@@ -44,11 +45,7 @@ def sample_rollouts(
         )
         for prefix in prefixes
     ]
-    trajectories = [
-        task.extend(prefix, completion)
-        for prefix, completions in zip(prefixes, policy.sample(requests), strict=True)
-        for completion in completions
-    ]
+    trajectories = [trajectory for row in sample_trajectories(policy, task, requests) for trajectory in row]
     return [Rollout(trajectory, task.verify(trajectory), step=step) for trajectory in trajectories]
 
 

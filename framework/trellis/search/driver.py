@@ -18,9 +18,10 @@ from trellis.contracts.reward import RewardModel
 from trellis.contracts.search import Extend, Score, SearchAlgorithm
 from trellis.contracts.task import Task
 from trellis.errors import CapabilityError, ContractError
+from trellis.sampling import sample_trajectories
 from trellis.search.process import RunningSearch
 from trellis.search.tree import Tree, TreeWriter
-from trellis.types import Budget, Completion, Outcome, Problem, SampleRequest, SearchResult, Trajectory
+from trellis.types import Budget, Outcome, Problem, SampleRequest, SearchResult, Trajectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +143,11 @@ class _Answers:
         asking = [(one, one.request) for one in running if isinstance(one.request, Extend) and one.afford()]
         sampled = iter(self._sample([request for one, extend in asking for request in self._requests(one, extend)]))
         for one, extend in asking:
-            rows = [next(sampled) for _ in extend.prefixes]
-            children = [[self._grow(prefix, c) for c in row] for prefix, row in zip(extend.prefixes, rows, strict=True)]
+            children = [next(sampled) for _ in extend.prefixes]
             if one.tree:
                 one.tree.add_samples(extend.prefixes, children)
-            one.answer(children, num_tokens=sum(len(completion.token_ids) for row in rows for completion in row))
+            pairs = zip(extend.prefixes, children, strict=True)
+            one.answer(children, num_tokens=sum(c.num_tokens - prefix.num_tokens for prefix, row in pairs for c in row))
 
     def score(self, running: Sequence[RunningSearch]) -> None:
         """Answer every `Score`; a search that cannot pay for it is ended."""
@@ -174,7 +175,11 @@ class _Answers:
             for index, prefix in enumerate(extend.prefixes)
         ]
 
-    def _sample(self, requests: list[SampleRequest]) -> list[list[Completion]]:
+    def _sample(self, requests: list[SampleRequest]) -> list[list[Trajectory]]:
+        if self.task.constrained:
+            return [
+                [self._bound(each) for each in row] for row in sample_trajectories(self.policy, self.task, requests)
+            ]
         rows = self.policy.sample(requests) if requests else []
         name = type(self.policy).__name__
         if len(rows) != len(requests):
@@ -186,10 +191,12 @@ class _Answers:
                     f"the policy '{name}' was asked for {request.n} completions of at most {request.max_tokens} tokens"
                     f" and gave {len(row)} of up to {longest} (problem {request.prefix.problem.id})"
                 )
-        return rows
+        return [
+            [self._bound(self.task.extend(request.prefix, completion)) for completion in row]
+            for request, row in zip(requests, rows, strict=True)
+        ]
 
-    def _grow(self, prefix: Trajectory, completion: Completion) -> Trajectory:
-        child = self.task.extend(prefix, completion)
+    def _bound(self, child: Trajectory) -> Trajectory:
         return replace(child, cut=True) if child.open and len(child.steps) >= self.max_steps else child
 
     def _rewards(self, trajectories: list[Trajectory]) -> list[list[float]]:

@@ -49,6 +49,7 @@ from trellis.nn import (
     token_entropies,
     token_log_probs,
 )
+from trellis.sampling import sample_trajectories
 from trellis_grpo.advantages import outcome_advantages, process_advantages
 from trellis_grpo.config import GRPOConfig
 from trellis_grpo.surrogate import average, kl_terms, surrogate
@@ -176,8 +177,7 @@ class GRPO(PolicyOptimizer):
             for prefix, s in zip(prefixes, seeds, strict=True)
         ]
         groups = []
-        for prefix, completions in zip(prefixes, policy.sample(requests), strict=True):
-            group = [task.extend(prefix, completion) for completion in completions]
+        for group in sample_trajectories(policy, task, requests):
             groups.append([Rollout(trajectory, task.verify(trajectory), step=self._done) for trajectory in group])
         return groups
 
@@ -234,6 +234,7 @@ class GRPO(PolicyOptimizer):
         if c.entropy_weight == 0:
             return policy.token_log_probs(batch, temperature=c.temperature), None
         logits_BTV = policy.module(input_ids=batch.ids_BT, attention_mask=batch.attention_BT).logits / c.temperature
+        logits_BTV = batch.constrain(logits_BTV)
         return token_log_probs(logits_BTV, batch.ids_BT) * batch.mask_BT, token_entropies(logits_BTV)
 
     @torch.no_grad()
@@ -241,7 +242,7 @@ class GRPO(PolicyOptimizer):
         if self._reference is None:
             return None
         logits_BTV = self._reference(input_ids=batch.ids_BT, attention_mask=batch.attention_BT).logits
-        return token_log_probs(logits_BTV / self.config.temperature, batch.ids_BT) * batch.mask_BT
+        return token_log_probs(batch.constrain(logits_BTV / self.config.temperature), batch.ids_BT) * batch.mask_BT
 
     def state(self) -> State:
         """Return AdamW's moments, the reference policy where there is one, and the number of steps done."""

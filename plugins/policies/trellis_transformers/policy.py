@@ -15,9 +15,9 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
-from trellis import Completion, SampleRequest, Step, TrainablePolicy, Trajectory
+from trellis import Completion, SampleRequest, TrainablePolicy, Trajectory
 from trellis.errors import CapabilityError, CheckpointError, ContractError, TokenizerError
-from trellis.nn import TokenBatch, pad, token_log_probs
+from trellis.nn import Allowed, TokenBatch, pad, token_log_probs
 from trellis_transformers.config import CharacterTokenizer, TransformersConfig
 from trellis_transformers.models import device_named, from_scratch, pretrained
 from trellis_transformers.prefix_cache import PrefixCache
@@ -69,6 +69,7 @@ class TransformersPolicy(TrainablePolicy):
         self._pieces = Pieces(self.tokenizer)
         # Training reads the same problems and traces many times over.
         self._tokens = lru_cache(maxsize=100_000)(self._tokenize)
+        self._trie = lru_cache(maxsize=20_000)(self._choices)
         self._cache = PrefixCache(config.prefix_cache_tokens)
         self._cached_version = self._version()
 
@@ -116,14 +117,15 @@ class TransformersPolicy(TrainablePolicy):
                     mend=f"the model holds {self._context}, and problem {trajectory.problem.id} with its steps has more. "
                     "Take a longer context (in `init`: `n_positions`, `max_position_embeddings`), or shorter problems.",
                 )
-        return pad(prompts, encoded, pad_id=self._pad_id, device=self.device)
+        allowed = [each for row in range(len(encoded)) for each in self._allowed(row, prompts[row], encoded[row])]
+        return pad(prompts, encoded, pad_id=self._pad_id, device=self.device, allowed=allowed)
 
     def token_log_probs(self, batch: TokenBatch, *, temperature: float = 1.0) -> torch.Tensor:
-        """Return log π of every token of the steps, with gradient; shape (B, T), 0 elsewhere."""
+        """Return log π of every token of the steps, among what each could be, with gradient; shape (B, T), 0 elsewhere."""
         logits_BTV = self.module(input_ids=batch.ids_BT, attention_mask=batch.attention_BT).logits
         if temperature != 1.0:
             logits_BTV = logits_BTV / temperature
-        return token_log_probs(logits_BTV, batch.ids_BT) * batch.mask_BT
+        return token_log_probs(batch.constrain(logits_BTV), batch.ids_BT) * batch.mask_BT
 
     def save(self, directory: Path) -> None:
         """Write weights and tokenizer as transformers does: the directory can be loaded by anything that reads those."""
@@ -169,10 +171,22 @@ class TransformersPolicy(TrainablePolicy):
         """Give tokens to the steps that have none; a given trace ends with the end-of-sequence token as a sample does."""
         if all(step.token_ids for step in trajectory.steps):
             return trajectory
-        steps = [s if s.token_ids else Step(s.text, self._tokens(s.text, False)) for s in trajectory.steps]
+        steps = [s if s.token_ids else replace(s, token_ids=self._tokens(s.text, False)) for s in trajectory.steps]
         if trajectory.finished and not trajectory.steps[-1].token_ids:
-            steps[-1] = Step(steps[-1].text, (*steps[-1].token_ids, self._end_id))
+            steps[-1] = replace(steps[-1], token_ids=(*steps[-1].token_ids, self._end_id))
         return replace(trajectory, steps=tuple(steps))
+
+    def _allowed(self, row: int, prompt: Sequence[int], trajectory: Trajectory) -> Iterator[Allowed]:
+        """Yield what each token of steps with choices could be, the end after the last of them included."""
+        place = len(prompt)
+        for step in trajectory.steps:
+            node: Choices | None = self._trie(step.choices) if step.choices else None
+            for token in step.token_ids if step.choices else ():
+                options = tuple(node.after) if node is not None else ()
+                yield Allowed(row, place, options or (self._end_id,))
+                node = None if node is None else node.after.get(token)
+                place += 1
+            place += 0 if step.choices else len(step.token_ids)
 
     def _row(self, request: SampleRequest, index: int) -> Row:
         trajectory = self._encode(request.prefix)
@@ -185,7 +199,7 @@ class TransformersPolicy(TrainablePolicy):
             temperature=request.temperature,
             uniforms=uniforms(request.seed, index, request.max_tokens) if request.temperature > 0 else np.zeros(0),
             decoder=self._pieces.decoder(),
-            choices=None if request.choices is None else self._choices(request.choices),
+            choices=None if request.choices is None else self._trie(request.choices),
             finish="length" if room < 1 else None,
         )
 

@@ -122,7 +122,7 @@ class LMDensity(Discriminator):
     def forward(self, batch: TokenBatch, log_pi_BS: torch.Tensor) -> Judged:
         """Return f = Σ log q over the step's tokens, and l = f - log π."""
         logits_BTV = self.model(input_ids=batch.ids_BT, attention_mask=batch.attention_BT).logits
-        f_BS = sum_over_steps(token_log_probs(logits_BTV, batch.ids_BT), batch)
+        f_BS = sum_over_steps(token_log_probs(batch.constrain(logits_BTV), batch.ids_BT), batch)
         return Judged((f_BS - log_pi_BS.detach()) * batch.step_mask_BS, f_BS, f_BS)
 
 

@@ -1,6 +1,7 @@
 """Rewards of query plans without adversaries: a learned prediction of the latency, and the planner's own cost.
 
-Baselines for the AIRL reward, with its interface: they put proposals in order (stage `evolve`) and steer searches over join decisions.
+Baselines for the AIRL reward, with its interface: they put proposals in order (stage `evolve`) and steer searches over
+join decisions.
 """
 
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ def trellis_reward_models() -> Iterable[Component]:
     """Return the rewards of this plugin."""
     yield Component(
         name="latency-predictor",
-        summary="how much faster than the default a plan will run, predicted from its join decisions; learned from all measured plans",
+        summary="how much faster than the default a plan will run: learned from all measured plans",
         config=LatencyPredictorConfig,
         factory="trellis_latency.predictor:LatencyPredictor",
         needs={"policy": Need("policy", capabilities=frozenset({"trainable"}))},

@@ -1,8 +1,8 @@
 """The planner's cost as a reward: nothing learned, nothing executed, one EXPLAIN for each prefix.
 
-A finished plan's score is log(cost of the default) - log(cost under its decisions): the gain that the planner expects. A prefix
-is scored by the cost of the cheapest-looking end that is at hand without search, the first legal lines; so its score says how costly
-the joins made so far are, under whatever follows.
+A finished plan's score is log(cost of the default) - log(cost under its decisions): the gain that the planner expects. A
+prefix is scored as the plan that it becomes by the first legal line, time and again: what the joins made so far cost, and
+an arbitrary rest, the same for all that asks.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ output l at a prefix of join decisions is fitted by Huber's loss H:
     loss = mean over prefixes of H(l - y)             plans that ran to their end
            mean over prefixes of H(max(0, l - y))     plans that were stopped: y is what they could have gained at most
 
-so a plan that was stopped pulls a prediction down to its bound and no further (a Tobit model's one-sided part). Least squares at a
-prefix is the mean gain over the measured plans that begin with it; at the last step it is the plan's own.
+so a plan that was stopped pulls a prediction down to its bound and no further (a Tobit model's one-sided part). Least
+squares at a prefix is the mean gain over the measured plans that begin with it; at the last step it is the plan's own.
 
 Relative times, as the default's own differ by orders of magnitude between queries; logarithms, as half and twice the time are
 equally far. Learned latency models of plans: Neo (https://arxiv.org/abs/1904.03711) and Balsa (https://arxiv.org/abs/2201.01441)

@@ -58,6 +58,10 @@ class MeasuredConfig(Config):
     """Whether decisions name join methods. Without an extension PostgreSQL takes none for a single join, and a decision is
     an order alone: `Join(t1 t2)`."""
 
+    constrained: bool = True
+    """Whether a policy writes legal decisions alone, sampled among those that can follow; that takes a policy with the capability
+    "choices". If not, it writes freely, and what is not legal is wrong."""
+
     skip_unusable: bool = False
     """Whether queries that cannot be read, or do more than read, are left out; else the first of them is an error."""
 

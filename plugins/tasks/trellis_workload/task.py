@@ -62,6 +62,7 @@ class MeasuredTask(Task):
         self.database = database
         self.prompt = prompt
         self.traces_grow = config.journal is not None
+        self.constrained = config.constrained
         self._situations: dict[str, Situation] = {}
         self._outcomes: dict[tuple[str, PlanHints], Outcome] = {}
 
@@ -191,7 +192,7 @@ class MeasuredTask(Task):
         if not lines:
             return None
         steps = (*tuple(Step(line + self.separator) for line in lines[:-1]), Step(lines[-1]))
-        trajectory = replace(self.start(problem), steps=steps, finished=True)
+        trajectory = self.constrain(replace(self.start(problem), steps=steps, finished=True))
         return replace(trajectory, answer=self.answer(trajectory))
 
     def lines(self, problem: Problem, hints: PlanHints) -> list[str]:
