@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from trellis.errors import HintError
@@ -69,7 +70,7 @@ def next_lines(
     if not cross_products:
         pairs = [pair for pair in pairs if _meant(*pair, block)] or pairs
     words = [*JoinMethod, *([FREE] if free else [])]
-    return [_line(word, Join(left, right)) for left, right in pairs for word in words]
+    return [_line(word, left, right) for left, right in pairs for word in words]
 
 
 def lines_of(hints: PlanHints, query: Query) -> list[str]:
@@ -91,7 +92,7 @@ def lines_of(hints: PlanHints, query: Query) -> list[str]:
         if not trees:
             raise HintError(str(hints), reason=f"it has no order of {block.path}; complete it with `plan_hints`")
         for join in tree_joins(trees[0]):
-            written.append(_line(methods.pop(frozenset(tree_aliases(join)), FREE), join))
+            written.append(_line(methods.pop(frozenset(tree_aliases(join)), FREE), join.left, join.right))
         written.append(str(Leading(trees[0])))
     for aliases, method in methods.items():
         raise HintError(str(JoinHint(aliases, method)), reason="no order of its block says where this join stands")
@@ -143,7 +144,7 @@ def _take(line: str, state: _State) -> None:
         state.parts = list(state.blocks[0].aliases) if state.blocks else []
         return
     word, bracket, rest = line.partition("(")
-    found = [pair for pair in _pairs(parts) if bracket + rest == _line("", Join(*pair))]
+    found = [pair for pair in _pairs(parts) if bracket + rest == _line("", *pair)]
     if not found or word not in {*JoinMethod, FREE}:
         have = "; ".join(" ".join(map(quoted, tree_aliases(part))) for part in parts)
         raise HintError(line, reason=f"it is no join of two of these, the outer one first: {have}")
@@ -156,8 +157,13 @@ def _take(line: str, state: _State) -> None:
     state.parts = [joined if part is left else part for part in parts if part is not right]
 
 
-def _line(word: str, join: Join) -> str:
-    return f"{word}({' '.join(quoted(alias) for alias in tree_aliases(join))})"
+def _line(word: str, left: JoinTree, right: JoinTree) -> str:
+    return f"{word}({_names(left)} {_names(right)})"
+
+
+@lru_cache(maxsize=10_000)
+def _names(tree: JoinTree) -> str:
+    return " ".join(quoted(alias) for alias in tree_aliases(tree))
 
 
 def _join(tree: JoinTree) -> Join:

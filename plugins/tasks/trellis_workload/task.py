@@ -10,7 +10,7 @@ from math import log
 from pathlib import Path
 
 from trellis import DatabaseBackend, Outcome, Problem, PromptBuilder, Rollout, Situation, Step, Task, Trajectory
-from trellis.errors import ConnectionLostError, HintError, SQLError
+from trellis.errors import ConnectionLostError, DatabaseError, HintError, SQLError
 from trellis.measuring.measure import Measurement, VariantResult, measure
 from trellis.memory.journal import Journal, MeasurementEntry, query_key
 from trellis.procedural import split_of
@@ -19,6 +19,7 @@ from trellis.sql.fit import check_hints
 from trellis.sql.from_plan import plan_hints
 from trellis.sql.grammar import parse_hints
 from trellis.sql.hints import PlanHints
+from trellis.sql.plan import Plan
 from trellis.sql.query import Query
 from trellis.sql.renaming import Renaming
 from trellis.sql.steps import FREE, hints_of, lines_of, next_lines
@@ -64,6 +65,7 @@ class MeasuredTask(Task):
         self.traces_grow = config.journal is not None
         self.constrained = config.constrained
         self._situations: dict[str, Situation] = {}
+        self._prompts: dict[str, str] = {}
         self._outcomes: dict[tuple[str, PlanHints], Outcome] = {}
 
     @abstractmethod
@@ -93,15 +95,26 @@ class MeasuredTask(Task):
     def start(self, problem: Problem, prompt: str | None = None) -> Trajectory:
         """Return the empty trajectory of a query, after the prompt builder's prompt where there is one."""
         if prompt is None and self.prompt is not None:
-            prompt = self.prompt.build(problem, self.situation(problem))
+            if problem.id not in self._prompts:
+                self._prompts[problem.id] = self.prompt.build(problem, self.situation(problem))
+            prompt = self._prompts[problem.id]
         return super().start(problem, prompt)
 
     def situation(self, problem: Problem) -> Situation:
-        """Return what is known of a query without a memory: its default plan and the catalog."""
+        """Return what is known of a query without a memory: its plans, unexecuted, and the catalog."""
         if problem.id not in self._situations:
             query = self.database.parse(problem.text)
             catalog, plan = self.database.catalog(), self.database.explain(query)
-            self._situations[problem.id] = Situation(problem, query, catalog, plan)
+
+            def plan_of(hints: PlanHints) -> Plan | None:
+                try:
+                    return self.database.explain(query, hints)
+                except ConnectionLostError:
+                    raise
+                except (HintError, DatabaseError):
+                    return None
+
+            self._situations[problem.id] = Situation(problem, query, catalog, plan, plan_of=plan_of)
         return self._situations[problem.id]
 
     def renaming(self, query: Query) -> Renaming:
