@@ -8,29 +8,31 @@ the journal is not measured again, so a collection that was stopped goes on wher
 
 from __future__ import annotations
 
+import gzip
+import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
+from math import log
 from pathlib import Path
 from typing import Any
 
 from trellis import Problem, Proposal, build
-from trellis.contracts import DatabaseBackend, Execution, Situation
-from trellis.errors import DatabaseError, HintError
+from trellis.contracts import DatabaseBackend, Situation
 from trellis.measuring.config import MeasureConfig
 from trellis.measuring.measure import measure
 from trellis.memory.journal import Journal, MeasurementEntry, query_key
 from trellis.memory.recording import entry_of
+from trellis.sql.grammar import parse_hints
 from trellis.sql.hints import PlanHints
-from trellis.sql.plan import Plan
 from trellis.types import Split
 
 HELD_OUT = ("hub_dimensions", "snowflake_review", "chain_tags")
 FACTOR = 5.0
 NUM_CANDIDATES = 16
 ROUNDS: dict[Split, int] = {"train": 1, "validation": 2, "test": 3}
-PER_TEMPLATE: dict[Split, int] = {"train": 40, "validation": 4, "test": 4}
+PER_TEMPLATE: dict[Split, int] = {"train": 12, "validation": 4, "test": 4}
 PER_HELD_OUT = 8
 
 
@@ -53,13 +55,13 @@ class Ground:
         return found
 
 
-def ground(directory: Path, *, scale: float, num_queries: int, journal: Path, prompt: dict[str, Any]) -> Ground:
+def ground(directory: Path, *, scale: float, num_queries: int, journal: Path) -> Ground:
     """Start the embedded server, load the shop into it once, and return the workload."""
     database = build("postgres", {"directory": str(directory)})
     config = {
         "scale": scale, "num_queries": num_queries, "held_out": list(HELD_OUT), "journal": str(journal),
     }  # fmt: skip
-    return Ground(database, build("shop", config, database=database, prompt=build("compact", prompt)))
+    return Ground(database, build("shop", config, database=database, prompt=build("compact", {"neighbours": 0})))
 
 
 def candidates(situation: Situation, *, seed: int) -> list[Proposal]:
@@ -84,19 +86,6 @@ def candidates(situation: Situation, *, seed: int) -> list[Proposal]:
     return found
 
 
-def situation_of(ground: Ground, problem: Problem) -> Situation:
-    """Return what is known of a query without running it."""
-    query = ground.database.parse(problem.text)
-
-    def plan_of(hints: PlanHints) -> Plan | None:
-        try:
-            return ground.database.explain(query, hints)
-        except (HintError, DatabaseError):
-            return None
-
-    return replace(ground.task.situation(problem), plan_of=plan_of)
-
-
 def collect(ground: Ground, journal: Journal, split: Split) -> Iterator[tuple[Problem, list[MeasurementEntry]]]:
     """Measure what is not in the journal yet, and yield every query of the split with its measurements."""
     for number, problem in enumerate(ground.problems(split)):
@@ -104,7 +93,7 @@ def collect(ground: Ground, journal: Journal, split: Split) -> Iterator[tuple[Pr
         key = query_key(query)
         known = journal.measurements(key=key, database=ground.database.identity)
         if not known:
-            situation = situation_of(ground, problem)
+            situation = ground.task.situation(problem)
             proposals = candidates(situation, seed=number)
             if not proposals:
                 continue
@@ -122,26 +111,50 @@ def _measured(
     )
     query = ground.database.parse(problem.text)
     names = {str(place): proposal for place, proposal in enumerate(proposals)}
-    stopped_ms: dict[str, float] = {}
-
-    def note(name: str, execution: Execution) -> None:
-        if execution.timed_out:
-            stopped_ms[name] = execution.latency_ms
-
-    measured = measure(
-        ground.database, query, {name: one.hints for name, one in names.items()}, config, on_execution=note
-    )
-    default_ms = measured.default.median_ms or config.timeout_ms
+    measured = measure(ground.database, query, {name: one.hints for name, one in names.items()}, config)
     for name, one in names.items():
         entry = entry_of(
             measured, name, key=key, hints=str(one.hints), source=one.source, backend=ground.database, at=time.time()
         )
-        if entry.pairs == 0 and name in stopped_ms:
-            # Never ended: what it could have reached at most.
-            entry = replace(entry, speedup=default_ms / stopped_ms[name])
         journal.add_measurement(entry)
 
 
-def progress(say: Callable[[str], None], split: Split, done: int, total: int, started: float) -> None:
-    """Say how far a collection is."""
-    say(f"{split}: {done} of {total} queries, {time.monotonic() - started:.0f} s")
+def export(ground: Ground, journal_path: Path, target: Path) -> None:
+    """Collect all splits and write what fitting needs, a query a line: prompts, plans as decisions, gains, the planner's cost."""
+    journal = Journal(journal_path)
+    longer = build("compact", {"neighbours": 0, "conditions": True})
+    with gzip.open(target, "wt", encoding="utf-8") as lines:
+        for split in ("validation", "test", "train"):
+            for number, (problem, entries) in enumerate(collect(ground, journal, split)):
+                situation = ground.task.situation(problem)
+                plans = [_plan(ground, situation, entry) for entry in entries if entry.speedup > 0]
+                template = str(problem.data["template"])
+                held_out = "unseen templates" if template in HELD_OUT else "new constants"
+                record = {
+                    "id": problem.id,
+                    "template": template,
+                    "split": held_out if split == "test" else split,
+                    "sql": problem.text,
+                    "default_ms": entries[-1].default_ms,
+                    "prompt": ground.task.start(problem).prompt,
+                    "with_conditions": longer.build(problem, situation),
+                    "plans": plans,
+                }
+                lines.write(json.dumps(record) + "\n")
+                if number % 10 == 0:
+                    print(f"{split} {number}: {problem.id}, {len(plans)} plans", flush=True)
+    journal.close()
+
+
+def _plan(ground: Ground, situation: Situation, entry: MeasurementEntry) -> dict[str, Any]:
+    hints = parse_hints(entry.hints)
+    trajectory, plan = ground.task.trajectory(situation.problem, hints), situation.plan_of(hints)
+    return {
+        "steps": [step.text for step in trajectory.steps],
+        "gain": round(log(entry.speedup), 4),
+        "bounded": entry.judgement == "timed out" and entry.pairs == 0,
+        "faster": entry.judgement == "faster",
+        "source": entry.source.split(":")[0],
+        # As the reward `plan-cost` scores the whole plan.
+        "cost": round(log(situation.plan.cost) - log(plan.cost), 4) if plan else -20.0,
+    }

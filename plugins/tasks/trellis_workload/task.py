@@ -22,7 +22,7 @@ from trellis.sql.hints import PlanHints
 from trellis.sql.plan import Plan
 from trellis.sql.query import Query
 from trellis.sql.renaming import Renaming
-from trellis.sql.steps import FREE, hints_of, lines_of, next_lines
+from trellis.sql.steps import FREE, hints_of, lines_of, next_lines, unsided
 from trellis.types import JSON, Split
 from trellis_workload.config import FilesConfig, MeasuredConfig, RecordedConfig, ShopConfig
 from trellis_workload.generator import Workload, WorkloadError, generate
@@ -146,7 +146,7 @@ class MeasuredTask(Task):
         named = self.renaming(query).query(query)
         lines = [line for line in trajectory.text.split(self.separator) if line]
         try:
-            found = next_lines(named, lines, free=True)
+            found = next_lines(named, lines, free=True, sides=self.settings.sides)
         except HintError:
             return []
         if not self.settings.methods:
@@ -215,7 +215,8 @@ class MeasuredTask(Task):
         if not order.leading:
             order = plan_hints(self.database.explain(query, hints), query, methods=self.settings.methods, scans=False)
         renaming = self.renaming(query)
-        return lines_of(renaming.apply(order), renaming.query(query)) if order else []
+        named, there = renaming.query(query), renaming.apply(order)
+        return lines_of(there if self.settings.sides else unsided(there, named), named) if order else []
 
     def measure(self, trajectory: Trajectory) -> Measurement:
         """Measure a solution against the default plan.
