@@ -56,6 +56,7 @@ class VariantResult:
         verdicts: What of each hint the plan follows.
         untouched: Hints that could not be asked for, and why.
         reason: What went wrong; empty otherwise.
+        stopped_ms: After how long it was stopped, where it timed out.
     """
 
     judgement: Judgement
@@ -66,6 +67,7 @@ class VariantResult:
     verdicts: tuple[Verdict, ...] = ()
     untouched: Mapping[str, str] | None = None
     reason: str = ""
+    stopped_ms: float | None = None
 
     @property
     def median_ms(self) -> float | None:
@@ -140,6 +142,7 @@ class _Runner:
     digest: str | None = None
     judgement: Judgement | None = None
     reason: str = ""
+    stopped_ms: float | None = None
 
 
 class _LostRound(Exception):  # noqa: N818 - it tells the loop to begin a round anew, nothing went wrong
@@ -253,6 +256,7 @@ class _Measuring:
         if execution.timed_out:
             if not default:
                 runner.judgement, runner.reason = "timed out", f"stopped after {timeout_ms:.0f} ms"
+                runner.stopped_ms = timeout_ms
                 return None
             return execution
         if runner.digest is None:
@@ -335,6 +339,7 @@ class _Measuring:
             verdicts=tuple(compare(runner.hints, runner.plan, self.query)),
             untouched=None if statement is None else statement.untouched,
             reason=runner.reason,
+            stopped_ms=runner.stopped_ms,
         )
 
 

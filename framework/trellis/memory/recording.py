@@ -28,13 +28,18 @@ def entry_of(
     """
     result, default = measurement.variants[variant], measurement.default
     speedup = result.speedup
-    failed = result.judgement in ("failed", "wrong result")
+    known = 1.0 if speedup is None else speedup.value
+    if result.judgement in ("failed", "wrong result"):
+        known = 0.0
+    elif speedup is None and result.stopped_ms is not None and default.median_ms is not None:
+        # It never ended: what it could have reached at most.
+        known = default.median_ms / result.stopped_ms
     return MeasurementEntry(
         key,
         backend.identity,
         hints,
         result.judgement,
-        0.0 if failed else 1.0 if speedup is None else speedup.value,
+        known,
         None if speedup is None else speedup.low,
         None if speedup is None else speedup.high,
         default.median_ms,

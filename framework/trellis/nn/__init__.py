@@ -4,7 +4,7 @@ from trellis.nn.batch import TokenBatch, pad
 from trellis.nn.budget import TokenBudget, in_parts, within
 from trellis.nn.chat import Chat
 from trellis.nn.encoding import Encoding
-from trellis.nn.masks import all_tokens, only
+from trellis.nn.masks import all_tokens, only, some_tokens
 from trellis.nn.optim import (
     Schedule,
     guarded_step,
@@ -49,6 +49,7 @@ __all__ = [
     "same_everywhere",
     "seeded",
     "sharded",
+    "some_tokens",
     "split_weights",
     "sum_over_steps",
     "token_entropies",

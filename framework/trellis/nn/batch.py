@@ -69,7 +69,11 @@ class TokenBatch:
 
 
 def pad(
-    prompts: Sequence[Sequence[int]], trajectories: Sequence[Trajectory], *, pad_id: int, device: torch.device | str
+    prompts: Sequence[Sequence[int]],
+    trajectories: Sequence[Trajectory],
+    *,
+    pad_id: int,
+    device: torch.device | str,
 ) -> TokenBatch:
     """Build a batch from encoded prompts and trajectories whose steps hold their tokens (none of them empty).
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from trellis.contracts import Policy, Task
 from trellis.distributed import spread
+from trellis.sampling import sample_trajectories
 from trellis.types import Problem, Rollout, SampleRequest
 
 
@@ -47,11 +48,10 @@ def sample_rollouts(
     ]
 
     def judged(requests: Sequence[SampleRequest]) -> list[list[Rollout]]:
-        groups = []
-        for request, completions in zip(requests, policy.sample(requests), strict=True):
-            trajectories = [task.extend(request.prefix, completion) for completion in completions]
-            groups.append([Rollout(trajectory, task.verify(trajectory), step=step) for trajectory in trajectories])
-        return groups
+        return [
+            [Rollout(trajectory, task.verify(trajectory), step=step) for trajectory in row]
+            for row in sample_trajectories(policy, task, requests)
+        ]
 
     return [rollout for group in spread(judged, requests) for rollout in group]
 

@@ -57,6 +57,7 @@ from trellis.nn import (
     trainable,
     within,
 )
+from trellis.sampling import sample_trajectories
 from trellis_grpo.advantages import outcome_advantages, process_advantages
 from trellis_grpo.config import GRPOConfig
 from trellis_grpo.surrogate import average, importance_weights, kl_terms, surrogate
@@ -191,11 +192,10 @@ class GRPO(PolicyOptimizer):
         ]
 
         def judged(requests: Sequence[SampleRequest]) -> list[list[Rollout]]:
-            groups = []
-            for request, completions in zip(requests, policy.sample(requests), strict=True):
-                group = [task.extend(request.prefix, completion) for completion in completions]
-                groups.append([Rollout(trajectory, task.verify(trajectory), step=self._done) for trajectory in group])
-            return groups
+            return [
+                [Rollout(trajectory, task.verify(trajectory), step=self._done) for trajectory in group]
+                for group in sample_trajectories(policy, task, requests)
+            ]
 
         return spread(judged, requests)
 

@@ -40,6 +40,7 @@ from trellis import (
 from trellis.distributed import spread
 from trellis.errors import CapabilityError, NothingSolvedError, RunError
 from trellis.nn import fork, load_optimizer_tensors, optimizer_tensors, own_tensors
+from trellis.sampling import sample_trajectories
 from trellis.types import JSON
 from trellis_sft.config import RFTConfig
 from trellis_sft.likelihood import drawn_batch, likelihood_step, new_adamw
@@ -148,11 +149,10 @@ class RFT(PolicyOptimizer):
         ]
 
         def judged(requests: Sequence[SampleRequest]) -> list[list[Rollout]]:
-            groups = []
-            for request, completions in zip(requests, policy.sample(requests), strict=True):
-                group = [task.extend(request.prefix, completion) for completion in completions]
-                groups.append([Rollout(trajectory, task.verify(trajectory), step=self._done) for trajectory in group])
-            return groups
+            return [
+                [Rollout(trajectory, task.verify(trajectory), step=self._done) for trajectory in group]
+                for group in sample_trajectories(policy, task, requests)
+            ]
 
         rollouts = [rollout for group in spread(judged, requests) for rollout in group]
         sampled = [rollout.trajectory for rollout in rollouts]
@@ -209,7 +209,8 @@ def _from_json(entries: Any, task: Task) -> list[Trajectory]:
     for entry in entries:
         root = task.start(problems[entry["problem"]])
         steps = tuple(Step(text, tuple(ids)) for text, ids in entry["steps"])
-        trajectories.append(Trajectory(root.problem, root.prompt, steps, finished=True, answer=entry["answer"]))
+        kept = Trajectory(root.problem, root.prompt, steps, finished=True, answer=entry["answer"])
+        trajectories.append(task.constrain(kept))
     return trajectories
 
 

@@ -6,7 +6,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from trellis.nn import (
     load_full_state,
     module_log_probs,
     pad,
+    some_tokens,
     split_weights,
 )
 from trellis_transformers.characters import character_tokenizer
@@ -99,6 +100,7 @@ class TransformersPolicy(TrainablePolicy):
         self._context: int = getattr(self.module.config, "max_position_embeddings", None) or sys.maxsize
         vocab_size = self.module.config.get_text_config().vocab_size
         self._grammars = Grammars(self.tokenizer, pieces=self._pieces, vocab_size=vocab_size, end_ids=self._end_ids)
+        self._trie = lru_cache(maxsize=20_000)(self._choices)
         # Processes that share their weights pass layer after layer together: in parts they might be differently many.
         self.budget = None if config.shard else TokenBudget(config.batch_tokens)
         self._sampling = TokenBudget(config.batch_tokens)
@@ -212,15 +214,29 @@ class TransformersPolicy(TrainablePolicy):
     def _allowed(
         self, prompts: Sequence[Sequence[int]], trajectories: Sequence[Trajectory], *, width: int
     ) -> torch.Tensor | None:
-        """Return the tokens that could have stood at each position, where a trajectory has a grammar."""
-        if all(trajectory.grammar is None for trajectory in trajectories):
+        """Return the tokens that could have stood at each position, where a trajectory has a grammar or steps choices."""
+        if not any(t.grammar is not None or any(step.choices for step in t.steps) for t in trajectories):
             return None
         allowed_BTW = all_tokens(len(trajectories), width, vocab_size=self._grammars.vocab_size)
         for row_TW, prompt, trajectory in zip(allowed_BTW, prompts, trajectories, strict=True):
+            ids = [token for step in trajectory.steps for token in step.token_ids]
+            written_TW = row_TW[len(prompt) : len(prompt) + len(ids)]
             if trajectory.grammar is not None:
-                ids = [token for step in trajectory.steps for token in step.token_ids]
-                row_TW[len(prompt) : len(prompt) + len(ids)] = self._grammars.allowed(trajectory.grammar, ids)
+                written_TW[:] = self._grammars.allowed(trajectory.grammar, ids)
+            for place, tokens in self._among(trajectory):
+                written_TW[place] = some_tokens(tokens, vocab_size=self._grammars.vocab_size)
         return allowed_BTW.to(self.device)
+
+    def _among(self, trajectory: Trajectory) -> Iterator[tuple[int, Sequence[int]]]:
+        """Yield what each token of the steps with choices could be, by its place; after the last of them, the end."""
+        place = 0
+        for step in trajectory.steps:
+            node: Choices | None = self._trie(step.choices) if step.choices else None
+            for token in step.token_ids if step.choices else ():
+                yield place, (tuple(node.after) if node is not None else ()) or (self._end_id,)
+                node = None if node is None else node.after.get(token)
+                place += 1
+            place += 0 if step.choices else len(step.token_ids)
 
     def _row(self, request: SampleRequest, index: int) -> Row:
         trajectory = self._encode(request.prefix)
@@ -236,7 +252,7 @@ class TransformersPolicy(TrainablePolicy):
             temperature=request.temperature,
             uniforms=uniforms(request.seed, index, request.max_tokens) if request.temperature > 0 else np.zeros(0),
             decoder=self._pieces.decoder(),
-            choices=None if request.choices is None else self._choices(request.choices),
+            choices=None if request.choices is None else self._trie(request.choices),
             matcher=None if request.grammar is None else self._grammars.matcher(request.grammar, written),
             finish="length" if room < 1 else None,
         )

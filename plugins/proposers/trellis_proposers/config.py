@@ -73,6 +73,9 @@ class LanguageModelConfig(Config):
     free_methods: bool = False
     """Whether the model may leave the method of a join to the planner (`Join(t1 t2)`)."""
 
+    sides: bool = True
+    """Whether the model says which input of a join is the outer one; traces of a workload do not, without its `sides`."""
+
     bushy: bool = True
     """Whether a join may have a join as its right input."""
 

@@ -110,7 +110,9 @@ class LanguageModel(Proposer):
         c = self.config
         separator = self.task.separator
         lines = trajectory.text.split(separator)[:-1]
-        found = next_lines(query, lines, free=c.free_methods, bushy=c.bushy, cross_products=c.cross_products)
+        found = next_lines(
+            query, lines, free=c.free_methods, bushy=c.bushy, cross_products=c.cross_products, sides=c.sides
+        )
         if len(found) == 1 and not next_lines(query, [*lines, *found]):
             return tuple(found)
         return tuple(line + separator for line in found)

@@ -94,6 +94,9 @@ class FitRewardConfig(Config):
 
     rollouts: tuple[EarlierStage, ...] = ()
     """The stages whose rollouts are used; all earlier ones when empty."""
+    experience: bool = False
+    """Whether it is fitted on what the task remembers of earlier attempts (of a workload: every plan in its journal) instead
+    of stored rollouts; with `rollouts`, on both."""
     steps: int = Field(default=600, ge=1)
     """Updates per fit."""
     batch_size: int = Field(default=256, ge=2)

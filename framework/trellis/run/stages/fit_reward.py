@@ -39,7 +39,14 @@ class FitReward(Stage):
     def run(self, context: StageContext) -> Iterator[StageStep]:
         """Yield a step per update; the last step of each fit measures it."""
         c = self.config
-        rollouts = list(context.rollouts(c.rollouts))
+        rollouts = [] if c.experience and not c.rollouts else list(context.rollouts(c.rollouts))
+        if c.experience:
+            rollouts += self.task.experience("train")
+        if not rollouts and c.experience:
+            raise RunError(
+                "fit-reward found no experience: the task remembers no attempt at its problems. Let a stage `evolve` with the "
+                "task's `journal` run before it"
+            )
         if not rollouts:
             raise RunError(
                 "fit-reward found no stored rollouts: let a stage `sample`, or a `train` stage that samples (e.g. grpo), run "
