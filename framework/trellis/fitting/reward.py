@@ -26,6 +26,7 @@ from trellis.nn import (
     load_own_tensors,
     optimizer_tensors,
     own_tensors,
+    same_everywhere,
     seeded,
     trainable,
     within,
@@ -216,6 +217,7 @@ class NetworkReward(LearnedReward, Generic[Net]):
         if self._trained is None:
             c = self.learning
             net = self.make_net().to(next(self.trunk.module.parameters()).device).eval()
+            same_everywhere(net)
             self._trained = net, torch.optim.AdamW(trainable(net), lr=c.learning_rate, weight_decay=c.weight_decay)
             self._average = fork(net).requires_grad_(False) if c.average > 0 else None
         return self._trained

@@ -44,7 +44,8 @@ def _log_probs(logits_BTV: torch.Tensor, ids_BT: torch.Tensor) -> torch.Tensor:
 def module_log_probs(module: torch.nn.Module, batch: TokenBatch, *, temperature: float = 1.0) -> torch.Tensor:
     """Return log p(token t | tokens before t) under a causal language model, float32 of shape (B, T).
 
-    At the tokens of steps; of no meaning elsewhere. Models of transformers make no logits for what only prompts hold.
+    At the tokens of steps, under the mask of a constrained batch (`TokenBatch.constrained`); of no meaning elsewhere. Models of
+    transformers make no logits for what only prompts hold.
 
     Args:
         module: Like `TrainablePolicy.module`.
@@ -56,8 +57,7 @@ def module_log_probs(module: torch.nn.Module, batch: TokenBatch, *, temperature:
     first = max(0, int(batch.mask_BT.any(0).int().argmax()) - 1) if "logits_to_keep" in _arguments(type(module)) else 0
     options = {"logits_to_keep": width - first} if first else {}
     logits_BTV = module(input_ids=batch.ids_BT, attention_mask=batch.attention_BT, **options).logits
-    if temperature != 1.0:
-        logits_BTV = logits_BTV / temperature
+    logits_BTV = batch.constrained(logits_BTV if temperature == 1.0 else logits_BTV / temperature)
     return torch.nn.functional.pad(token_log_probs(logits_BTV, batch.ids_BT[:, first:]), (first, 0))
 
 

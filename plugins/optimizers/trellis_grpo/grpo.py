@@ -37,6 +37,7 @@ from trellis import (
     TrainStep,
 )
 from trellis.contracts.task import by_problem
+from trellis.distributed import spread
 from trellis.errors import CapabilityError
 from trellis.nn import (
     TokenBatch,
@@ -50,14 +51,16 @@ from trellis.nn import (
     module_log_probs,
     optimizer_tensors,
     own_tensors,
+    sharded,
     token_entropies,
     token_log_probs,
     trainable,
     within,
 )
+from trellis.sampling import sample_trajectories
 from trellis_grpo.advantages import outcome_advantages, process_advantages
 from trellis_grpo.config import GRPOConfig
-from trellis_grpo.surrogate import average, kl_terms, surrogate
+from trellis_grpo.surrogate import average, importance_weights, kl_terms, surrogate
 
 
 class GRPO(PolicyOptimizer):
@@ -110,7 +113,7 @@ class GRPO(PolicyOptimizer):
             advantage_BT = c.outcome_weight * outcome_B[:, None] * batch.mask_BT
             counts = c.process_from <= self._done and (c.process_until is None or self._done < c.process_until)
             if reward is not None and c.process_weight > 0 and counts:
-                paid = reward.reward(trajectories)
+                paid = spread(reward.reward, trajectories)
                 metrics["process_reward"] = float(np.mean([value for row in paid for value in row]))
                 advantage_BT = advantage_BT + c.process_weight * process_advantages(
                     paid,
@@ -187,11 +190,14 @@ class GRPO(PolicyOptimizer):
             SampleRequest(prefix, n=c.group_size, max_tokens=c.max_tokens, temperature=c.temperature, seed=int(s))
             for prefix, s in zip(prefixes, seeds, strict=True)
         ]
-        groups = []
-        for prefix, completions in zip(prefixes, policy.sample(requests), strict=True):
-            group = [task.extend(prefix, completion) for completion in completions]
-            groups.append([Rollout(trajectory, task.verify(trajectory), step=self._done) for trajectory in group])
-        return groups
+
+        def judged(requests: Sequence[SampleRequest]) -> list[list[Rollout]]:
+            return [
+                [Rollout(trajectory, task.verify(trajectory), step=self._done) for trajectory in group]
+                for group in sample_trajectories(policy, task, requests)
+            ]
+
+        return spread(judged, requests)
 
     def _outcome_advantages(self, rollouts: Sequence[Rollout]) -> torch.Tensor:
         c = self.config
@@ -215,13 +221,19 @@ class GRPO(PolicyOptimizer):
             loss_BT, clipped = surrogate(
                 log_prob_BT, before_BT, advantage_BT, mask_BT, clip=c.clip, clip_high=c.clip_high, ratio=c.ratio
             )
+            extra: dict[str, float] = {}
+            if c.importance_cap is not None:
+                # Of the policy as it was when it sampled: how far it has gone since is what the surrogate's own ratio is for.
+                sampled_BT = _sampled(batch)
+                weight_BT = importance_weights(before_BT, sampled_BT, cap=c.importance_cap)
+                loss_BT = weight_BT * loss_BT
+                extra |= _describe_weights(weight_BT, before_BT - sampled_BT, mask_BT, cap=c.importance_cap)
             loss = mean(loss_BT)
             kl = torch.zeros(())
             if reference_BT is not None:
                 kl_BT = kl_terms(log_prob_BT, reference_BT)
                 loss = loss + c.kl_weight * mean(kl_BT)
                 kl = masked_mean(kl_BT, mask_BT)
-            extra = {}
             if entropy_BT is not None:
                 loss = loss - c.entropy_weight * mean(entropy_BT)
                 extra["exact_entropy"] = masked_mean(entropy_BT, mask_BT).item()
@@ -250,13 +262,14 @@ class GRPO(PolicyOptimizer):
         """Return log π of each token and, where it has a weight, the entropy of what each was drawn from."""
         c = self.config
         if c.entropy_weight == 0:
-            return policy.token_log_probs(batch, temperature=c.temperature), None
+            return sharded(partial(policy.token_log_probs, temperature=c.temperature), batch), None
 
         def both(batch: TokenBatch) -> torch.Tensor:
             logits_BTV = policy.module(input_ids=batch.ids_BT, attention_mask=batch.attention_BT).logits / c.temperature
+            logits_BTV = batch.constrained(logits_BTV)
             return torch.stack([token_log_probs(logits_BTV, batch.ids_BT), token_entropies(logits_BTV)], dim=-1)
 
-        log_prob_BT, entropy_BT = in_parts(both, batch, policy.budget).unbind(-1)
+        log_prob_BT, entropy_BT = sharded(lambda rows: in_parts(both, rows, policy.budget), batch).unbind(-1)
         return log_prob_BT * batch.mask_BT, entropy_BT
 
     @torch.no_grad()
@@ -264,7 +277,7 @@ class GRPO(PolicyOptimizer):
         if self._reference is None:
             return None
         run = partial(module_log_probs, self._reference, temperature=self.config.temperature)
-        return in_parts(run, batch, policy.budget) * batch.mask_BT
+        return sharded(lambda rows: in_parts(run, rows, policy.budget), batch) * batch.mask_BT
 
     def state(self) -> State:
         """Return AdamW's moments, the reference policy where there is one, and the number of steps done."""
@@ -277,6 +290,25 @@ class GRPO(PolicyOptimizer):
     def restore(self, state: State) -> None:
         """Go on from `state`."""
         self._restored = state
+
+
+def _sampled(batch: TokenBatch) -> torch.Tensor:
+    """Return the log-probability each token was sampled with; shape (B, T), 0 outside the steps."""
+    values = [value for t in batch.trajectories for step in t.steps for value in step.log_probs]
+    sampled_BT = torch.zeros(batch.mask_BT.shape, device=batch.mask_BT.device)
+    sampled_BT[batch.mask_BT] = torch.tensor(values, device=batch.mask_BT.device)
+    return sampled_BT
+
+
+def _describe_weights(
+    weight_BT: torch.Tensor, difference_BT: torch.Tensor, mask_BT: torch.Tensor, *, cap: float
+) -> dict[str, float]:
+    """Return how far the sampler is from the policy: the mean weight, the share cut, and an estimate of KL(μ || π)."""
+    return {
+        "importance_weight": masked_mean(weight_BT, mask_BT).item(),
+        "importance_truncated": masked_mean((weight_BT >= cap).float(), mask_BT).item(),
+        "sampler_kl": masked_mean(difference_BT.exp() - difference_BT - 1, mask_BT).item(),
+    }
 
 
 def _describe(rollouts: Sequence[Rollout]) -> dict[str, float]:

@@ -62,6 +62,8 @@ class SampleConfig(Config):
     """Sampling temperature."""
     max_tokens: int = Field(default=256, ge=1)
     """At most so many tokens per rollout."""
+    problems_per_item: int = Field(default=8, ge=1)
+    """With an executor: problems that a worker is given at a time. Take `per_step` large enough for all of its workers."""
     seed: int | None = None
     """What is sampled with; the pipeline's seed when left out."""
 
@@ -81,6 +83,8 @@ class AssessConfig(Config):
     """Sampling temperature."""
     max_tokens: int = Field(default=256, ge=1)
     """At most so many tokens per rollout."""
+    problems_per_item: int = Field(default=8, ge=1)
+    """With an executor: problems that a worker is given at a time. Take `per_step` large enough for all of its workers."""
     seed: int | None = None
     """What is sampled with; the pipeline's seed when left out."""
 
@@ -90,6 +94,9 @@ class FitRewardConfig(Config):
 
     rollouts: tuple[EarlierStage, ...] = ()
     """The stages whose rollouts are used; all earlier ones when empty."""
+    experience: bool = False
+    """Whether it is fitted on what the task remembers of earlier attempts (of a workload: every plan in its journal) instead
+    of stored rollouts; with `rollouts`, on both."""
     steps: int = Field(default=600, ge=1)
     """Updates per fit."""
     batch_size: int = Field(default=256, ge=2)
@@ -139,6 +146,8 @@ class EvaluateConfig(Config):
     """A trajectory of so many steps that is not finished is cut."""
     batch_problems: int = Field(default=256, ge=1)
     """How many problems are searched at once; results do not depend on it."""
+    problems_per_item: int = Field(default=16, ge=1)
+    """With an executor: problems that a worker is given at a time; results do not depend on it."""
     trees: bool = True
     """Whether search trees are written."""
     seed: int | None = None

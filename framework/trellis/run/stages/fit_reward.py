@@ -14,6 +14,7 @@ import numpy as np
 
 from trellis.contracts import LearnedReward, Policy, Stage, StageContext, StageStep, State, Task
 from trellis.contracts.task import by_problem
+from trellis.distributed import barrier, spread, world
 from trellis.errors import RunError
 from trellis.run.files import rename_directory
 from trellis.run.measures import within_problem_auc
@@ -38,7 +39,14 @@ class FitReward(Stage):
     def run(self, context: StageContext) -> Iterator[StageStep]:
         """Yield a step per update; the last step of each fit measures it."""
         c = self.config
-        rollouts = list(context.rollouts(c.rollouts))
+        rollouts = [] if c.experience and not c.rollouts else list(context.rollouts(c.rollouts))
+        if c.experience:
+            rollouts += self.task.experience("train")
+        if not rollouts and c.experience:
+            raise RunError(
+                "fit-reward found no experience: the task remembers no attempt at its problems. Let a stage `evolve` with the "
+                "task's `journal` run before it"
+            )
         if not rollouts:
             raise RunError(
                 "fit-reward found no stored rollouts: let a stage `sample`, or a `train` stage that samples (e.g. grpo), run "
@@ -66,7 +74,7 @@ class FitReward(Stage):
                 checkpoint=self._done % c.checkpoint_every == 0 or step + 1 == c.steps,
             )
         # Only now: until the end is saved, a checkpoint may name an earlier fit as the best.
-        for left in context.directory.glob("fit-*"):
+        for left in context.directory.glob("fit-*") if world().main else ():
             if self._best is None or left.name != f"fit-{self._best[0]}":
                 shutil.rmtree(left)
 
@@ -91,12 +99,14 @@ class FitReward(Stage):
             quality = self._auc(held_out)
         if self._best is None or (quality is not None and (self._best[1] is None or quality > self._best[1])):
             self._best = (fit, quality)
-            temporary, target = directory / f".fit-{fit}.tmp", directory / f"fit-{fit}"
-            for left in (temporary, target):
-                shutil.rmtree(left, ignore_errors=True)
-            temporary.mkdir()
-            self.reward.save(temporary)
-            rename_directory(temporary, target)
+            if world().main:
+                temporary, target = directory / f".fit-{fit}.tmp", directory / f"fit-{fit}"
+                for left in (temporary, target):
+                    shutil.rmtree(left, ignore_errors=True)
+                temporary.mkdir()
+                self.reward.save(temporary)
+                rename_directory(temporary, target)
+            barrier()
         if quality is None or self._best[1] is None:
             return {}
         sign = -1.0 if self.config.keep == "loss" else 1.0
@@ -105,8 +115,8 @@ class FitReward(Stage):
     def _auc(self, held_out: Sequence[Rollout]) -> float | None:
         scored = [rollout for rollout in held_out if rollout.trajectory.steps]
         # Stored rollouts carry log π of the policy that sampled them; search will have the present one's.
-        trajectories = self.policy.log_probs([rollout.trajectory for rollout in scored])
-        scores = [steps[-1] for steps in self.reward.score(trajectories)]
+        trajectories = spread(self.policy.log_probs, [rollout.trajectory for rollout in scored])
+        scores = [steps[-1] for steps in spread(self.reward.score, trajectories)]
         return within_problem_auc(scored, scores)
 
     def changes(self) -> Sequence[object]:

@@ -8,11 +8,14 @@ at the end of its turn, and no part of a trace.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from jinja2.exceptions import TemplateError
-from transformers import PreTrainedTokenizerBase
 
 from trellis.errors import TokenizerError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _ANSWER = "an-answer"
 
@@ -38,6 +41,37 @@ class Chat:
         self._system = [{"role": "system", "content": system_prompt}] if system_prompt is not None else []
         self._options = dict(options or {})
         self.end_id = self._end_id()
+
+    @classmethod
+    def of(
+        cls,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        name: str,
+        chat: bool | None = None,
+        system_prompt: str | None = None,
+        options: Mapping[str, bool | int | float | str] | None = None,
+    ) -> Chat | None:
+        """Return a tokenizer's chat where it is wanted, and else None.
+
+        Args:
+            tokenizer: The tokenizer.
+            name: Whose it is, for messages.
+            chat: Whether it is wanted; None where the tokenizer has a template.
+            system_prompt: The system's turn before the user's.
+            options: What the template is told besides.
+
+        Raises:
+            TokenizerError: It is wanted, and there is no template.
+        """
+        if tokenizer.chat_template is not None and chat is not False:
+            return cls(tokenizer, system_prompt=system_prompt, options=options)
+        if chat or system_prompt is not None or options:
+            raise TokenizerError(
+                f"the tokenizer of {name!r} has no chat template: leave `chat`, `system_prompt` and `template_options` out, "
+                "or set `chat_template` in it"
+            )
+        return None
 
     def prompt(self, text: str) -> tuple[int, ...]:
         """Return the tokens of the conversation up to where the answer to `text` begins."""
