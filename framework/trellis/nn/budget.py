@@ -75,8 +75,8 @@ class TokenBudget:
             else:
                 break
             # Only here, past the handler, does nothing hold on to the tensors of what failed.
-            gc.collect()
             if torch.cuda.is_available():
+                gc.collect()
                 torch.cuda.empty_cache()
         if self.tokens < before:
             _log.warning(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from inspect import signature
 
 import torch
@@ -54,16 +53,13 @@ def module_log_probs(module: torch.nn.Module, batch: TokenBatch, *, temperature:
     """
     width = batch.ids_BT.shape[1]
     # The logits that predict a row's first step stand at the last token of its prompt.
-    first = max(0, int(batch.mask_BT.any(0).int().argmax()) - 1) if "logits_to_keep" in _arguments(type(module)) else 0
+    first = max(0, int(batch.mask_BT.any(0).int().argmax()) - 1)
+    if "logits_to_keep" not in signature(module.forward).parameters:
+        first = 0
     options = {"logits_to_keep": width - first} if first else {}
     logits_BTV = module(input_ids=batch.ids_BT, attention_mask=batch.attention_BT, **options).logits
     logits_BTV = batch.constrained(logits_BTV if temperature == 1.0 else logits_BTV / temperature)
     return torch.nn.functional.pad(token_log_probs(logits_BTV, batch.ids_BT[:, first:]), (first, 0))
-
-
-@cache
-def _arguments(module: type[torch.nn.Module]) -> frozenset[str]:
-    return frozenset(signature(module.forward).parameters)
 
 
 def token_entropies(logits_BTV: torch.Tensor) -> torch.Tensor:

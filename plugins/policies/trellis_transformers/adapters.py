@@ -64,7 +64,7 @@ def base_of(directory: Path) -> str:
     Raises:
         CheckpointError: It names none.
     """
-    base = LoraConfig.from_pretrained(directory).base_model_name_or_path
+    base: str | None = LoraConfig.from_pretrained(str(directory)).base_model_name_or_path
     if base is None:
         raise CheckpointError(
             f"the adapter in {directory} does not say which model it changes: write the model's directory or hub id into its "
@@ -84,7 +84,7 @@ def save_adapter(model: PreTrainedModel, directory: Path) -> None:
     """Write the adapter alone, as peft does: `PeftModel.from_pretrained(base, directory)` reads it."""
     tensors = {_WRAPPED + name: tensor.contiguous() for name, tensor in get_peft_model_state_dict(model).items()}
     save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
-    model.peft_config[NAME].save_pretrained(directory)  # type: ignore[union-attr, operator, index]
+    model.peft_config[NAME].save_pretrained(directory)
 
 
 def load_adapter(model: PreTrainedModel, directory: Path) -> None:
@@ -123,7 +123,7 @@ def merged_weights(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]
             yield name, parameter.detach()
         elif own == "weight":
             layer = adapted[place]
-            delta = layer.get_delta_weight(NAME)  # type: ignore[operator]
+            delta: torch.Tensor = layer.get_delta_weight(NAME)  # type: ignore[attr-defined]
             yield f"{place}.weight", (parameter.float() + delta.float()).to(parameter.dtype)
         else:
             yield f"{place}.{own}", parameter.detach()
