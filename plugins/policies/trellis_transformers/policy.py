@@ -117,15 +117,19 @@ class TransformersPolicy(TrainablePolicy):
 
     def _sample(self, requests: Sequence[SampleRequest]) -> list[list[Completion]]:
         answers = [[self._row(request, index) for index in range(request.n)] for request in requests]
-        for batch in self._batches([row for rows in answers for row in rows if row.finish is None]):
-            sample_rows(
-                self.module,
-                batch,
-                end_ids=self._end_ids,
-                pad_id=self._pad_id,
-                cache=self._cache,
-                device=self.device,
-            )
+        try:
+            for batch in self._batches([row for rows in answers for row in rows if row.finish is None]):
+                sample_rows(
+                    self.module,
+                    batch,
+                    end_ids=self._end_ids,
+                    pad_id=self._pad_id,
+                    cache=self._cache,
+                    device=self.device,
+                )
+        except torch.OutOfMemoryError:
+            self._cache.clear()
+            raise
         return [[row.completion() for row in rows] for rows in answers]
 
     @torch.no_grad()
@@ -159,6 +163,9 @@ class TransformersPolicy(TrainablePolicy):
 
     def token_log_probs(self, batch: TokenBatch, *, temperature: float = 1.0) -> torch.Tensor:
         """Return log π of every token of the steps, with gradient; shape (B, T), 0 elsewhere."""
+        if torch.is_grad_enabled():
+            # The weights are about to change, and training has better use for the memory.
+            self._cache.clear()
         return (
             in_parts(partial(module_log_probs, self.module, temperature=temperature), batch, self.budget)
             * batch.mask_BT

@@ -254,3 +254,25 @@ def test_flash_attention_wants_a_gpu(model_directory):
     )
     with pytest.raises(CapabilityError, match="flash_attention_2 on cpu: set `attention: sdpa`"):
         TransformersPolicy(config)
+
+
+def test_keys_and_values_are_let_go_for_training_and_where_memory_runs_out():
+    policy = made()
+    request = SampleRequest(TASK.start(TASK.problems("train")[0]), n=16, max_tokens=8, stop="\n")
+    (answers,) = policy.sample([request])
+    grown = [TASK.extend(request.prefix, c) for c in answers if c.finish == "stop"] or [request.prefix]
+    policy._cache.put(tuple(range(9)), *filled(policy))
+    assert policy._cache.num_tokens >= 9
+    policy.token_log_probs(policy.batch(grown))
+    assert policy._cache.num_tokens == 0
+    policy._cache.put(tuple(range(9)), *filled(policy))
+    small_device(policy, limit=3)
+    with pytest.raises(MemoryExhaustedError):
+        policy.sample([request])
+    assert policy._cache.num_tokens == 0
+
+
+def filled(policy):
+    """A row of keys and values of nine tokens, and where it begins."""
+    output = policy.module(input_ids=torch.zeros(1, 9, dtype=torch.int64), use_cache=True)
+    return output.past_key_values, 0, 0

@@ -61,11 +61,11 @@ def directory(request, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp(request.param)
     tokenizer = metaspace() if request.param == "llama-metaspace" else byte_level()
     torch.manual_seed(0)
+    # As Qwen's own: more rows than the tokenizer has tokens.
     if request.param == "qwen2":
-        # As Qwen's own: more rows than the tokenizer has tokens.
         model = Qwen2ForCausalLM(Qwen2Config(vocab_size=len(tokenizer) + 60, num_key_value_heads=1, **SIZES))
     else:
-        model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), num_key_value_heads=1, **SIZES))
+        model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer) + 30, num_key_value_heads=1, **SIZES))
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
     return path
