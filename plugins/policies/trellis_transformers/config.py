@@ -57,6 +57,9 @@ class TransformersConfig(Config):
     adapter alone, and a learned reward shares the weights with the policy and has an adapter of its own."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """What the weights are held in, and computed in. An adapter is float32 in any case; without one, training takes float32."""
+    mixed_precision: bool = False
+    """Whether weights of float32 are multiplied in bfloat16 (torch's autocast): all weights are trained, at nearly the speed
+    of half precision. `dtype: bfloat16` computes in it anyway."""
     attention: Literal["sdpa", "flash_attention_2", "eager"] | None = None
     """How attention is computed; transformers' own choice when left out, which is "sdpa" where the model can."""
     gradient_checkpointing: bool = False
@@ -89,8 +92,14 @@ class TransformersConfig(Config):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.attention == "flash_attention_2" and self.dtype == "float32":
-            raise ValueError("'attention: flash_attention_2' computes in half precision: set 'dtype: bfloat16'")
+        if self.mixed_precision and self.dtype != "float32":
+            raise ValueError(
+                f"'mixed_precision' is for 'dtype: float32', and with 'dtype: {self.dtype}' there is nothing to mix"
+            )
+        if self.attention == "flash_attention_2" and self.dtype == "float32" and not self.mixed_precision:
+            raise ValueError(
+                "'attention: flash_attention_2' computes in half precision: set 'dtype: bfloat16', or 'mixed_precision: true'"
+            )
         given = [name for name in ("system_prompt", "template_options") if getattr(self, name)]
         if given and (self.chat is False or self.model is None):
             why = "'chat' is false" if self.chat is False else "a model made from scratch has no chat template"

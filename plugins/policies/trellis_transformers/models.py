@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import partial
@@ -124,6 +125,32 @@ def _without_cache(
     module: torch.nn.Module, args: object, kwargs: dict[str, object]
 ) -> tuple[object, dict[str, object]]:
     return args, {**kwargs, "use_cache": kwargs.get("use_cache") or False}
+
+
+def mix_precision(model: PreTrainedModel) -> None:
+    """Let a model, and what is copied of it or of its trunk, multiply in bfloat16 whatever its weights are held in."""
+    for part in (model, model.base_model):
+        part.register_forward_pre_hook(_enter_autocast)
+        part.register_forward_hook(_leave_autocast, always_call=True)
+
+
+class _Entered(threading.local):
+    """The autocasts that a thread is in, the innermost last."""
+
+    def __init__(self) -> None:
+        self.stack: list[torch.autocast] = []
+
+
+_entered = _Entered()
+
+
+def _enter_autocast(module: torch.nn.Module, args: object) -> None:
+    _entered.stack.append(torch.autocast(next(module.parameters()).device.type, dtype=torch.bfloat16))
+    _entered.stack[-1].__enter__()
+
+
+def _leave_autocast(module: torch.nn.Module, args: object, output: object) -> None:
+    _entered.stack.pop().__exit__(None, None, None)
 
 
 def checkpoint_layers(model: PreTrainedModel) -> None:

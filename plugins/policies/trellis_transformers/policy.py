@@ -34,7 +34,14 @@ from trellis.nn import (
 from trellis_transformers.characters import character_tokenizer
 from trellis_transformers.config import CharacterTokenizer, TransformersConfig
 from trellis_transformers.grammar import Grammars
-from trellis_transformers.models import cache_where_asked, checkpoint_layers, device_named, from_scratch, pretrained
+from trellis_transformers.models import (
+    cache_where_asked,
+    checkpoint_layers,
+    device_named,
+    from_scratch,
+    mix_precision,
+    pretrained,
+)
 from trellis_transformers.prefix_cache import PrefixCache
 from trellis_transformers.sampling import Choices, Row, sample_rows, uniforms
 
@@ -73,6 +80,8 @@ class TransformersPolicy(TrainablePolicy):
 
             add_adapter(self.module, config.lora, seed=self.seed, base=config.model)
         cache_where_asked(self.module)
+        if config.mixed_precision:
+            mix_precision(self.module)
         if config.gradient_checkpointing:
             checkpoint_layers(self.module)
         self.module.eval()

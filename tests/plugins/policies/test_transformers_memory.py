@@ -276,3 +276,46 @@ def filled(policy):
     """A row of keys and values of nine tokens, and where it begins."""
     output = policy.module(input_ids=torch.zeros(1, 9, dtype=torch.int64), use_cache=True)
     return output.past_key_values, 0, 0
+
+
+def products(policy) -> set[torch.dtype]:
+    """What a policy's matrix products come out in from now on."""
+    seen = set()
+    for module in policy.module.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.register_forward_hook(lambda module, args, output: seen.add(output.dtype))
+    return seen
+
+
+@pytest.mark.parametrize("options", [{}, {"gradient_checkpointing": True, "batch_tokens": 40}])
+def test_in_mixed_precision_float32_weights_are_trained_and_multiplied_in_bfloat16(options, model_directory):
+    directory = str(model_directory("qwen2"))
+    plain = TransformersPolicy(TransformersConfig(model=directory, device="cpu"))
+    mixed = TransformersPolicy(TransformersConfig(model=directory, device="cpu", mixed_precision=True, **options))
+    seen = products(mixed)
+    trace = [Trajectory(Problem("p", "1\n"), "1\n", (Step("2\n3\n"),), finished=True)]
+    apart = abs(mixed.log_probs(trace)[0].log_prob - plain.log_probs(trace)[0].log_prob)
+    assert 0 < apart < 0.2
+    first = weights(mixed)
+    steps = list(SFT(SFTConfig(steps=6, batch_size=8, learning_rate=1e-2, warmup=0)).train(policy=mixed, task=TASK))
+    assert steps[-1].metrics["loss"] < steps[0].metrics["loss"]
+    assert {w.dtype for w in weights(mixed)} == {torch.float32}
+    assert not any(torch.equal(a, b) for a, b in zip(first, weights(mixed), strict=True) if a.dim() > 1)
+    reward = AIRL(AIRLConfig(), policy=mixed)
+    grpo_step = next(GRPO(GRPOConfig(problems_per_step=2, group_size=4, max_tokens=6)).train(policy=mixed, task=TASK))
+    reward.update(TASK.traces("train")[:4], grpo_step.rollouts)
+    assert seen == {torch.bfloat16}
+    assert not torch.is_autocast_enabled("cpu")
+
+
+def test_what_fails_in_mixed_precision_leaves_none_of_it_behind():
+    policy = made(mixed_precision=True)
+    small_device(policy, limit=3)
+    with pytest.raises(MemoryExhaustedError):
+        sft(policy)
+    assert not torch.is_autocast_enabled("cpu")
+
+
+def test_half_precision_weights_have_nothing_to_mix():
+    with pytest.raises(ValueError, match="'mixed_precision' is for 'dtype: float32'"):
+        TransformersConfig(mixed_precision=True, dtype="bfloat16")
