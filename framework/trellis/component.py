@@ -49,6 +49,13 @@ class Config(BaseModel):
         """YAML knows lists only, a frozen config holds tuples."""
         return _freeze(values) if isinstance(values, dict) else values
 
+    def extras(self) -> Mapping[str, str | None]:
+        """Return the optional modules that these values want, each with the pip extra that brings it, or None.
+
+        Beside `Component.modules`, which are wanted whatever is set. `trellis check` looks for both.
+        """
+        return {}
+
 
 def _freeze(value: Any) -> Any:
     if isinstance(value, dict):

@@ -19,6 +19,7 @@
     ├── ContractError               a plugin's answer breaks its contract
     ├── NothingSolvedError          no sampled solution is correct: there is nothing to learn from
     ├── NumericsError               a loss or gradient is not finite
+    ├── MemoryExhaustedError        a device's memory does not hold a single trajectory
     ├── BudgetExhausted             thrown into a search when its budget is spent
     ├── SQLError
     │   ├── QuerySyntaxError        a query cannot be parsed
@@ -32,6 +33,7 @@
     └── RunError
         ├── RunDirectoryError       a run directory cannot be used as asked
         ├── CheckpointError         a checkpoint is missing or does not fit
+        ├── WeightSyncError         an inference engine does not have the weights it was given
         └── CollapseError           training went wrong, and its watch was to stop it
 
 A message says what is wrong, where, which choices there are and how to mend it. The same facts stand in fields, so
@@ -326,6 +328,29 @@ class NumericsError(TrellisError):
         )
 
 
+class MemoryExhaustedError(TrellisError):
+    """A device's memory ran out where no smaller batch can be tried.
+
+    Args:
+        why: What the device says.
+        tokens: How many tokens went through at once, where fewer would do; None where it was a single trajectory.
+    """
+
+    def __init__(self, why: str, *, tokens: int | None = None) -> None:
+        if tokens is None:
+            mend = (
+                "out of memory with one trajectory at a time. Of the policy's settings, `lora: {}` trains an adapter in place "
+                "of the weights, `gradient_checkpointing: true` keeps less of each layer, and `dtype: bfloat16` halves the "
+                "weights; or lower `max_tokens`, or take a smaller model."
+            )
+        else:
+            mend = (
+                f"out of memory with {tokens} tokens at once. On several processes that is not halved by itself: set "
+                f"`batch_tokens: {max(1, tokens // 2)}` in the policy."
+            )
+        super().__init__(f"{mend} The device says: {why}")
+
+
 class BudgetExhausted(TrellisError):  # noqa: N818 - it tells a search to conclude, nothing went wrong
     """Thrown into a search when its budget is spent: it must return the best it has.
 
@@ -467,6 +492,27 @@ class CheckpointError(RunError):
     def __init__(self, message: str, *, path: Path) -> None:
         super().__init__(message)
         self.path = path
+
+
+class WeightSyncError(RunError):
+    """After a sync, an inference engine gives other log-probabilities than the trainer whose weights it was given.
+
+    Attributes:
+        how: How the weights were handed over.
+        difference: In nats, the mean over the probe's tokens.
+        tolerance: How large it may be.
+    """
+
+    def __init__(self, how: str, *, difference: float, tolerance: float) -> None:
+        self.how = how
+        self.difference = difference
+        self.tolerance = tolerance
+        super().__init__(
+            f"the engine does not have the trainer's weights: after a sync by '{how}', their log-probabilities of fixed prompts "
+            f"differ by {difference:.3g} nats on average, and {tolerance:.3g} are allowed. Rollouts of it would be those of "
+            "another policy. Set `sync: rebuild`; if the difference stays, the two compute otherwise: give them one `dtype`, or "
+            "raise `probe_tolerance`."
+        )
 
 
 class CollapseError(RunError):

@@ -39,13 +39,15 @@ class Step:
         token_ids: The policy's tokens of this step, the end-of-sequence token included in the last step of a
             finished trajectory. Empty when no policy has read the step yet, or where a server did and kept them to itself:
             whoever reads the step then encodes its text.
-        log_probs: Natural logarithm of the probability of each token at temperature 1; as long as `token_ids`, where there are
-            any.
+        log_probs: Natural logarithm of the probability of each token at temperature 1, among what goes on with one of
+            `choices` where there are any; as long as `token_ids`, where there are any.
+        choices: What the step had to be one of; empty where it could be any text.
     """
 
     text: str
     token_ids: tuple[int, ...] = ()
     log_probs: tuple[float, ...] = ()
+    choices: tuple[str, ...] = ()
 
     @property
     def log_prob(self) -> float:
@@ -110,11 +112,16 @@ class Outcome:
         correct: Whether the problem is solved.
         score: The outcome reward, in [0, 1]; 1.0 exactly when `correct`.
         reason: Why it is not correct, for a person; empty when it is.
+        gain: Natural logarithm of how many times better than a reference it was measured to be (of a query: the default plan's
+            time over its own); None where nothing was measured.
+        bounded: Whether it was stopped before its end, so that `gain` is what it could have reached at most.
     """
 
     correct: bool
     score: float
     reason: str = ""
+    gain: float | None = None
+    bounded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
-"""What several kinds' tests share: a small model in a directory, as a hub would give it, a Chroma server, inference servers."""
+"""What several kinds' tests share: a small model in a directory, as a hub would give it, a Ray cluster, Chroma and
+inference servers."""
 
 import json
 import socket
@@ -10,6 +11,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A Ray cluster of two workers: to start one takes seconds."""
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level="error", log_to_driver=False)
+        yield ray
+        ray.shutdown()
 
 
 @pytest.fixture(scope="session")

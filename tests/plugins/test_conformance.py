@@ -27,6 +27,7 @@ CONFIGS: dict[str, dict[str, object]] = {
     "jsonl/jsonl": {"train": str(DATA / "gsm8k-train.jsonl"), "test": str(DATA / "gsm8k-test.jsonl")},
     "mcts/mcts": {"widening": 1.0},
     "prm/monte-carlo": {"completions": 2, "max_tokens": 24},
+    "ray/ray": {"workers": 2},
     "reasoning/arithmetic": FEW_PROBLEMS,
     "reasoning/countdown": FEW_PROBLEMS,
     "reasoning/equation": FEW_PROBLEMS,
@@ -40,6 +41,9 @@ CONFIGS: dict[str, dict[str, object]] = {
     },
 }
 """Small sizes, for quick checks; a component that is not here takes its defaults."""
+
+SLOW = {"ray/ray"}
+"""Those that start processes for every check."""
 
 EXPECTED_FAILURES: dict[str, dict[str, str]] = {}
 """By component: the checks known to fail, and why."""
@@ -86,12 +90,34 @@ def inference_server(serve):
 
 
 @pytest.mark.usefixtures("running_server", "small_model", "chroma", "inference_server")
-@pytest.mark.parametrize("component", COMPONENTS)
-def test_it_passes_the_kit(component):
+@pytest.mark.parametrize("component", [pytest.param(c, marks=pytest.mark.slow) if c in SLOW else c for c in COMPONENTS])
+def test_it_passes_the_kit(component, request):
+    if component == "ray/ray":
+        request.getfixturevalue("cluster")
     if component.startswith("chroma/"):
         pytest.importorskip("chromadb")
+    if component.startswith("vllm/"):
+        pytest.skip("needs an engine: make test-vllm runs it, in tests/plugins/policies/test_vllm.py")
     results = check_component(
         component, config=CONFIGS.get(component), expected_failures=EXPECTED_FAILURES.get(component)
+    )
+    assert {result.id: result.message for result in results if result.passed is False} == {}
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "llama", "base"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"lora": {"r": 4, "alpha": 8}, "gradient_checkpointing": True, "batch_tokens": 256},
+        {"system_prompt": "Be brief."},
+    ],
+    ids=["lora", "system-prompt"],
+)
+def test_a_real_checkpoint_passes_the_kit(kind, settings, model_directory):
+    if kind == "base" and "system_prompt" in settings:
+        pytest.skip("it has no chat template")
+    results = check_component(
+        "transformers/transformers", config={"model": str(model_directory(kind)), "device": "cpu", **settings}
     )
     assert {result.id: result.message for result in results if result.passed is False} == {}
 

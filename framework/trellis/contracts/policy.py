@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from trellis.types import Completion, SampleRequest, Trajectory
 if TYPE_CHECKING:
     import torch
 
-    from trellis.nn import TokenBatch
+    from trellis.nn import TokenBatch, TokenBudget
 
 
 class Policy(ABC):
@@ -54,10 +54,13 @@ class TrainablePolicy(Policy):
         module: A causal language model: called with `input_ids` and `attention_mask` it returns `.logits` of shape
             (B, T, V), and with `output_hidden_states=True` also `.hidden_states`.
         seed: The seed its weights were made with; what derives from the policy derives its randomness from it.
+        budget: How many tokens go through `module`, or a copy of it, at once where a gradient is taken (`trellis.nn.in_parts`,
+            `trellis.nn.within`); None is no bound.
     """
 
     module: torch.nn.Module
     seed: int
+    budget: TokenBudget | None = None
 
     @abstractmethod
     def batch(self, trajectories: Sequence[Trajectory]) -> TokenBatch:
@@ -71,9 +74,18 @@ class TrainablePolicy(Policy):
             float32 of shape (B, T); 0 where `batch.mask_BT` is False.
         """
 
+    def merged_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield all weights by name, one by one, with adapters merged into them: what an inference engine is given.
+
+        They are the present ones, without gradient; what is yielded may be a weight itself, and is not to be changed. Tied
+        weights come once.
+        """
+        for name, parameter in self.module.named_parameters():
+            yield name, parameter.detach()
+
     @abstractmethod
     def save(self, directory: Path) -> None:
-        """Write weights and tokenizer (safetensors and JSON) into an empty directory."""
+        """Write what was trained and the tokenizer (safetensors and JSON) into an empty directory."""
 
     @abstractmethod
     def load(self, directory: Path) -> None:

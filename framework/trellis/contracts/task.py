@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from trellis.errors import CapabilityError, ContractError
-from trellis.types import Completion, Outcome, Problem, Split, Step, Trajectory
+from trellis.types import Completion, Outcome, Problem, Rollout, Split, Step, Trajectory
 
 
 class Task(ABC):
@@ -26,6 +26,9 @@ class Task(ABC):
     traces_grow: bool = False
     """Whether traces come about while a pipeline runs, so that a task without any may have some later."""
 
+    constrained: bool = False
+    """Whether every step has to be one of `legal_steps`: a policy then samples among them alone (`trellis.sampling`)."""
+
     @abstractmethod
     def problems(self, split: Split) -> Sequence[Problem]:
         """Return the problems of a split."""
@@ -38,6 +41,13 @@ class Task(ABC):
         """Return correct, finished trajectories for (some of) the split's problems; empty where there are none.
 
         Steps carry text only: a policy's `log_probs` adds its own tokens. More than one trace a problem is welcome.
+        """
+        return ()
+
+    def experience(self, split: Split) -> Sequence[Rollout]:
+        """Return what is remembered of earlier attempts at the split's problems, right and wrong ones, with their outcomes.
+
+        Empty where the task remembers none. Steps carry text only, as those of traces do.
         """
         return ()
 
@@ -75,6 +85,22 @@ class Task(ABC):
         """
         raise CapabilityError(type(self).__name__, capability="legal steps", mend="use a task that knows its moves.")
 
+    def constrain(self, trajectory: Trajectory) -> Trajectory:
+        """Return a trajectory whose steps note what they had to be one of; as it is where the task is not constrained.
+
+        A trace needs that, so that its log π is under the same mask as a rollout's. Steps from the first illegal one on note
+        nothing.
+        """
+        if not self.constrained:
+            return trajectory
+        steps: list[Step] = []
+        for step in trajectory.steps:
+            legal = self.legal_steps(replace(trajectory, steps=tuple(steps), finished=False, cut=False, answer=None))
+            if step.text not in legal:
+                break
+            steps.append(replace(step, choices=tuple(legal)))
+        return replace(trajectory, steps=(*steps, *trajectory.steps[len(steps) :]))
+
     def start(self, problem: Problem, prompt: str | None = None) -> Trajectory:
         """Return the empty trajectory of a problem; its prompt is the problem's text unless another is given."""
         return Trajectory(problem=problem, prompt=problem.text + self.separator if prompt is None else prompt)
@@ -82,22 +108,33 @@ class Task(ABC):
     def extend(self, prefix: Trajectory, completion: Completion) -> Trajectory:
         """Append a completion to an open trajectory: cut into steps, each token in the step where its text begins.
 
-        No step is without tokens: where one token holds the separator and all of the next step, the two are one step. Where the
-        tokens are not known, the text alone is cut.
+        No step is without tokens: where one token holds the separator and all of the next step, the two are one step. Where
+        it holds the separator and the beginning of the next step, that beginning goes with what is appended: step by step
+        the same steps come about as in one go. Where the tokens are not known, the text alone is cut.
 
         Raises:
             ContractError: The prefix is finished or was cut short.
         """
         if not prefix.open:
             raise ContractError(f"problem {prefix.problem.id}: a trajectory that has ended cannot be extended")
-        texts = self.split_steps(completion.text)
+        before, begun = self._begun(prefix.steps) if completion.text else (prefix.steps, "")
+        texts = self.split_steps(begun + completion.text)
+        pieces = (begun + completion.pieces[0], *completion.pieces[1:]) if completion.pieces else ()
         extended = replace(
             prefix,
-            steps=prefix.steps + _cut(texts, completion.token_ids, completion.pieces, completion.log_probs),
+            steps=before + _cut(texts, completion.token_ids, pieces, completion.log_probs),
             finished=completion.finish == "end",
             cut=completion.finish == "length",
         )
         return replace(extended, answer=self.answer(extended)) if extended.finished else extended
+
+    def _begun(self, steps: tuple[Step, ...]) -> tuple[tuple[Step, ...], str]:
+        """Return the steps without what the last one's tokens hold of the step after it, and that text."""
+        parts = self.split_steps(steps[-1].text) if steps and steps[-1].token_ids else []
+        if len(parts) < 2 or parts[-1].endswith(self.separator):
+            return steps, ""
+        last = replace(steps[-1], text="".join(parts[:-1]))
+        return (*steps[:-1], last), parts[-1]
 
 
 def by_problem(traces: Sequence[Trajectory]) -> dict[str, list[Trajectory]]:

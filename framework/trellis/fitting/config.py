@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pydantic import Field
 
-from trellis.component import Config
+from trellis.component import Config, Need
+
+NEEDS: Mapping[str, Need] = {
+    "policy": Need("policy", capabilities=frozenset({"trainable"})),
+    "trunk": Need("policy", optional=True, capabilities=frozenset({"trainable"})),
+}
+"""What every learned reward needs: the policy that it learns beside, and where its trunk is to be another model than the
+policy's (e.g. a smaller one), the policy made of that."""
 
 
 class LearningConfig(Config):

@@ -6,6 +6,7 @@ import copy
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -16,8 +17,21 @@ from safetensors.torch import load_file, save_file
 from trellis.contracts import LearnedReward, TrainablePolicy
 from trellis.errors import CheckpointError, NotFittedError
 from trellis.fitting.config import LearningConfig
-from trellis.nn import TokenBatch, guarded_step, learning_rate, load_optimizer_tensors, optimizer_tensors, seeded
-from trellis.types import Rollout, Trajectory
+from trellis.nn import (
+    TokenBatch,
+    fork,
+    guarded_step,
+    learning_rate,
+    load_optimizer_tensors,
+    load_own_tensors,
+    optimizer_tensors,
+    own_tensors,
+    same_everywhere,
+    seeded,
+    trainable,
+    within,
+)
+from trellis.types import Rollout, Step, Trajectory
 
 Net = TypeVar("Net", bound=torch.nn.Module)
 Objective: TypeAlias = Callable[[Net], tuple[torch.Tensor, Mapping[str, torch.Tensor]]]
@@ -27,15 +41,20 @@ _SCORED_AT_ONCE = 512
 
 
 class NetworkReward(LearnedReward, Generic[Net]):
-    """A network made from the policy's present weights, trained by AdamW, read in the average of its weights.
+    """A network made from the trunk's present weights, trained by AdamW, read in the average of its weights.
 
     A subclass says what the network is (`make_net`), what it learns from a batch (`objective`), and how steps are scored
     (`score`, with `net` and `batches`). What it keeps besides, it hands over in `memory`.
+
+    The trunk is the policy itself, or another model that reads the same text in tokens of its own.
     """
 
-    def __init__(self, config: LearningConfig, *, policy: TrainablePolicy) -> None:
+    def __init__(
+        self, config: LearningConfig, *, policy: TrainablePolicy, trunk: TrainablePolicy | None = None
+    ) -> None:
         self.learning = config
         self.policy = policy
+        self.trunk = policy if trunk is None else trunk
         self.num_done = 0
         self.seed = policy.seed
         self._num_skipped = 0
@@ -45,7 +64,7 @@ class NetworkReward(LearnedReward, Generic[Net]):
 
     @abstractmethod
     def make_net(self) -> Net:
-        """Return a new network; whatever it takes from the policy is copied."""
+        """Return a new network; what it takes of the trunk is forked (`trellis.nn.fork`) and keeps to its `budget`."""
 
     @abstractmethod
     def objective(self, traces: Sequence[Trajectory], rollouts: Sequence[Rollout]) -> Objective[Net] | None:
@@ -75,8 +94,9 @@ class NetworkReward(LearnedReward, Generic[Net]):
             self._num_skipped += 1
             return {"skipped": 1.0}
         net, adamw = self._begin()
-        net.train()
-        for _ in range(c.updates_per_round):
+        problems = list(dict.fromkeys(rollout.trajectory.problem.id for rollout in own))
+
+        def step() -> tuple[torch.Tensor, Mapping[str, torch.Tensor], float]:
             with seeded(self.seed, self.num_done):
                 loss, metrics = objective(net)
             norm = guarded_step(
@@ -85,8 +105,13 @@ class NetworkReward(LearnedReward, Generic[Net]):
                 lr=self._learning_rate(),
                 max_grad_norm=c.max_grad_norm,
                 step=self.num_done + 1,
-                problems=list(dict.fromkeys(rollout.trajectory.problem.id for rollout in own)),
+                problems=problems,
             )
+            return loss, metrics, norm
+
+        net.train()
+        for _ in range(c.updates_per_round):
+            loss, metrics, norm = within(self.trunk.budget, step)
             self.num_done += 1
             self._follow(net)
         net.eval()
@@ -96,6 +121,15 @@ class NetworkReward(LearnedReward, Generic[Net]):
             **{name: value.item() for name, value in metrics.items()},
             "skipped": 0.0,
         }
+
+    @torch.no_grad()
+    def loss(self, traces: Sequence[Trajectory], rollouts: Sequence[Rollout]) -> float | None:
+        """Return the loss of a batch under the network that scores; nothing is learned or remembered from it."""
+        own = [rollout for rollout in rollouts if rollout.trajectory.steps]
+        memory = copy.deepcopy(self.memory())
+        objective = self.objective(traces, own) if own else None
+        self.remember(memory)
+        return None if objective is None else float(objective(self.net)[0])
 
     @property
     def net(self) -> Net:
@@ -116,13 +150,20 @@ class NetworkReward(LearnedReward, Generic[Net]):
             "`fit-reward` stage, before it is used"
         )
 
+    def batch(self, trajectories: Sequence[Trajectory]) -> TokenBatch:
+        """Return a batch for the network; its `trajectories` are those given, in the policy's tokens."""
+        if self.trunk is self.policy:
+            return self.policy.batch(trajectories)
+        plain = [replace(t, steps=tuple(Step(step.text) for step in t.steps)) for t in trajectories]
+        return replace(self.trunk.batch(plain), trajectories=tuple(trajectories))
+
     def batches(self, trajectories: Sequence[Trajectory]) -> Iterator[TokenBatch]:
         """Yield the trajectories as batches of bounded size, in order."""
         for first in range(0, len(trajectories), _SCORED_AT_ONCE):
-            yield self.policy.batch(trajectories[first : first + _SCORED_AT_ONCE])
+            yield self.batch(trajectories[first : first + _SCORED_AT_ONCE])
 
     def reset(self, *, seed: int, num_updates: int | None = None) -> None:
-        """Forget everything; the next update makes the network anew from the policy's present weights."""
+        """Forget everything; the next update makes the network anew from the trunk's present weights."""
         self._trained = self._average = None
         self.num_done = self._num_skipped = 0
         self._num_updates, self.seed = num_updates, seed
@@ -133,10 +174,10 @@ class NetworkReward(LearnedReward, Generic[Net]):
         tensors: dict[str, torch.Tensor] = {}
         if self._trained is not None:
             net, adamw = self._trained
-            tensors |= {f"net.{k}": v.clone() for k, v in net.state_dict().items()}
+            tensors |= {f"net.{k}": v.clone() for k, v in own_tensors(net, beside=self.trunk.module).items()}
             tensors |= {f"adamw.{k}": v for k, v in optimizer_tensors(adamw).items()}
-        if self._average is not None:
-            tensors |= {f"average.{k}": v.clone() for k, v in self._average.state_dict().items()}
+            if self._average is not None:
+                tensors |= {f"average.{k}": v.clone() for k, v in own_tensors(self._average, beside=net).items()}
         save_file({k: v.contiguous() for k, v in tensors.items()}, directory / "reward.safetensors")
         values = {
             "done": self.num_done,
@@ -158,10 +199,10 @@ class NetworkReward(LearnedReward, Generic[Net]):
             self._trained = self._average = None
             if tensors:
                 net, adamw = self._begin()
-                net.load_state_dict(_below(tensors, "net."))
+                load_own_tensors(net, _below(tensors, "net."), beside=self.trunk.module)
                 load_optimizer_tensors(adamw, _below(tensors, "adamw."))
                 if self._average is not None:
-                    self._average.load_state_dict(_below(tensors, "average."))
+                    load_own_tensors(self._average, _below(tensors, "average."), beside=net)
             self.remember(values["memory"])
         except KeyError as error:
             raise CheckpointError(f"{directory} does not fit this reward: it has no {error}", path=directory) from error
@@ -173,10 +214,10 @@ class NetworkReward(LearnedReward, Generic[Net]):
     def _begin(self) -> tuple[Net, torch.optim.AdamW]:
         if self._trained is None:
             c = self.learning
-            net = self.make_net().to(next(self.policy.module.parameters()).device).eval()
-            trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
-            self._trained = net, torch.optim.AdamW(trained, lr=c.learning_rate, weight_decay=c.weight_decay)
-            self._average = copy.deepcopy(net).requires_grad_(False) if c.average > 0 else None
+            net = self.make_net().to(next(self.trunk.module.parameters()).device).eval()
+            same_everywhere(net)
+            self._trained = net, torch.optim.AdamW(trainable(net), lr=c.learning_rate, weight_decay=c.weight_decay)
+            self._average = fork(net).requires_grad_(False) if c.average > 0 else None
         return self._trained
 
     @torch.no_grad()
@@ -186,7 +227,8 @@ class NetworkReward(LearnedReward, Generic[Net]):
             return
         decay = min(self.learning.average, (1 + self.num_done) / (10 + self.num_done))
         for mean, value in zip(self._average.parameters(), net.parameters(), strict=True):
-            mean.lerp_(value, 1 - decay)
+            if mean is not value:
+                mean.lerp_(value, 1 - decay)
         for kept, buffer in zip(self._average.buffers(), net.buffers(), strict=True):
             kept.copy_(buffer)
 

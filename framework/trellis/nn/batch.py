@@ -53,9 +53,27 @@ class TokenBatch:
         rows = values_BS.tolist()
         return [row[: len(t.steps)] for row, t in zip(rows, self.trajectories, strict=True)]
 
+    def rows(self, indices: Sequence[int], *, width: int | None = None) -> TokenBatch:
+        """Return some of the rows as a batch, padded as this one is, or to a width that holds all of their tokens."""
+        rows = list(indices)
+        return TokenBatch(
+            trajectories=tuple(self.trajectories[i] for i in rows),
+            ids_BT=self.ids_BT[rows, :width],
+            attention_BT=self.attention_BT[rows, :width],
+            mask_BT=self.mask_BT[rows, :width],
+            step_BT=self.step_BT[rows, :width],
+            last_BS=self.last_BS[rows],
+            step_mask_BS=self.step_mask_BS[rows],
+            allowed_BTW=None if self.allowed_BTW is None else self.allowed_BTW[rows, :width],
+        )
+
 
 def pad(
-    prompts: Sequence[Sequence[int]], trajectories: Sequence[Trajectory], *, pad_id: int, device: torch.device | str
+    prompts: Sequence[Sequence[int]],
+    trajectories: Sequence[Trajectory],
+    *,
+    pad_id: int,
+    device: torch.device | str,
 ) -> TokenBatch:
     """Build a batch from encoded prompts and trajectories whose steps hold their tokens (none of them empty).
 

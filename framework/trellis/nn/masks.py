@@ -7,12 +7,23 @@ Shape suffixes: B rows, T tokens, V vocabulary, W words of 32 bits.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import numpy as np
 import torch
 
 
 def all_tokens(*shape: int, vocab_size: int) -> torch.Tensor:
     """Return sets that hold every token: int32 of shape (*shape, W)."""
     return torch.full((*shape, -(-vocab_size // 32)), -1, dtype=torch.int32)
+
+
+def some_tokens(tokens: Iterable[int], *, vocab_size: int) -> torch.Tensor:
+    """Return the set of some tokens: int32 of shape (W,)."""
+    words = np.zeros(-(-vocab_size // 32), dtype=np.uint32)
+    for token in tokens:
+        words[token >> 5] |= np.uint32(1) << np.uint32(token & 31)
+    return torch.from_numpy(words.view(np.int32))
 
 
 def only(logits: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:

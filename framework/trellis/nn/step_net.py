@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 
 from trellis.nn.batch import TokenBatch
+from trellis.nn.budget import TokenBudget, in_parts
+from trellis.nn.sharing import fork
 
 
 class StepNet(torch.nn.Module):
-    """A policy's trunk, copied, with scalar heads that start at zero; read at the last token of each step.
+    """A policy's trunk, forked, with scalar heads that start at zero; read at the last token of each step.
 
-    What is read at a step depends on the prompt and the steps up to it: the trunk is causal.
+    Of a policy that trains an adapter it holds the weights in common with the policy, and begins with a copy of the
+    adapter; else all of it is a copy. What is read at a step depends on the prompt and the steps up to it: the trunk is
+    causal.
     """
 
-    def __init__(self, policy_module: torch.nn.Module, *, num_outputs: int = 1) -> None:
+    def __init__(
+        self, policy_module: torch.nn.Module, *, num_outputs: int = 1, budget: TokenBudget | None = None
+    ) -> None:
         super().__init__()
         # Without its language-model head where there is one to leave out: scalars have no use for the logits.
-        self.trunk = copy.deepcopy(getattr(policy_module, "base_model", policy_module)).requires_grad_(True)
+        self.trunk = fork(getattr(policy_module, "base_model", policy_module))
+        self.budget = budget
         self.head = torch.nn.Linear(self._hidden_width(), num_outputs)
         torch.nn.init.zeros_(self.head.weight)
         torch.nn.init.zeros_(self.head.bias)
@@ -31,6 +36,9 @@ class StepNet(torch.nn.Module):
 
     def at_tokens(self, batch: TokenBatch) -> torch.Tensor:
         """Return the heads' outputs at every token, float32 of shape (B, T, K)."""
+        return in_parts(self._at_tokens, batch, self.budget)
+
+    def _at_tokens(self, batch: TokenBatch) -> torch.Tensor:
         hidden_BTH = self.trunk(
             input_ids=batch.ids_BT, attention_mask=batch.attention_BT, output_hidden_states=True
         ).hidden_states[-1]

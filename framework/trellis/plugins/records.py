@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import ValidationError
 
-from trellis.component import Component, Kind
+from trellis.component import Component, Config, Kind
 from trellis.errors import MissingExtraError, PluginLoadError, SpecError, SpecProblem, did_you_mean
 
 Phase: TypeAlias = Literal["import", "register", "collect"]
@@ -100,15 +100,18 @@ class RegisteredComponent:
         """The distribution and its version."""
         return f"{self.distribution} {self.version}"
 
-    def check_extra(self) -> None:
+    def check_extra(self, config: Config | None = None) -> None:
         """Look for the component's optional modules without importing them.
+
+        Args:
+            config: Where given, what its values want is looked for, and not what the component wants in any case.
 
         Raises:
             MissingExtraError: One is not installed.
         """
-        for module in self.record.modules:
+        wanted = dict.fromkeys(self.record.modules, self.record.extra) if config is None else config.extras()
+        for module, extra in wanted.items():
             if not _installed(module):
-                extra = self.record.extra
                 raise MissingExtraError(self.id, extra=extra, module=module, distribution=self.distribution)
 
     def check_capabilities(self, needed: Set[str]) -> None:
@@ -120,6 +123,20 @@ class RegisteredComponent:
         for capability, (extra, module) in self.record.capability_extras.items():
             if capability in needed and not _installed(module):
                 raise MissingExtraError(self.id, extra=extra, module=module, distribution=self.distribution)
+
+    def config(self, values: Mapping[str, object]) -> Any:
+        """Return the component's config.
+
+        Args:
+            values: What is left out takes its default.
+
+        Raises:
+            SpecError: It is not valid; holds every problem.
+        """
+        try:
+            return self.record.load_config().model_validate(values)
+        except ValidationError as error:
+            raise SpecError(self._config_problems(error)) from None
 
     def build(self, config: Mapping[str, object], collaborators: Mapping[str, object]) -> Any:
         """Import the component's class and construct it.
@@ -135,11 +152,12 @@ class RegisteredComponent:
         self.check_extra()
         problems = self._collaborator_problems(collaborators)
         try:
-            valid = self.record.load_config().model_validate(config)
-        except ValidationError as error:
-            raise SpecError([*self._config_problems(error), *problems]) from None
+            valid = self.config(config)
+        except SpecError as error:
+            raise SpecError([*error.problems, *problems]) from None
         if problems:
             raise SpecError(problems)
+        self.check_extra(valid)
         left_out: dict[str, object] = {
             name: {} if need.many else None for name, need in self.record.needs.items() if need.optional
         }

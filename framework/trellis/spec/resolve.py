@@ -245,7 +245,12 @@ def _config(part: Part, registered: RegisteredComponent, problems: Problems) -> 
         problems.add(part.use_path, f"the configuration class of {registered.id} could not be loaded: {reason}")
         return None
     try:
-        return model.model_validate(part.settings)
+        config = model.model_validate(part.settings)
+        registered.check_extra(config)
+        return config
+    except MissingExtraError as error:
+        problems.add((*part.path, "with"), str(error))
+        return None
     except ValidationError as error:
         for fault in faults(error, model, part.settings):
             path = (*part.path, "with", *fault.path)

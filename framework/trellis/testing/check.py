@@ -38,10 +38,12 @@ class Subject:
     Attributes:
         component: What the registry knows of it.
         config: The values of its configuration that differ from the defaults.
+        needs: What makes a collaborator anew, by the name of the need; the kit's material where a need is not in it.
     """
 
     component: RegisteredComponent
     config: Mapping[str, JSON] = field(default_factory=dict)
+    needs: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
 
     def offers(self, capability: str) -> bool:
         """Say whether the component declares a capability."""
@@ -61,10 +63,10 @@ class Subject:
             raise
 
     def make_needs(self) -> dict[str, Any]:
-        """Return fresh collaborators from the kit's material, equal each time."""
+        """Return fresh collaborators, given ones or from the kit's material, equal each time."""
         needs: dict[str, Any] = {}
         for name, need in self.component.record.needs.items():
-            found = material(need.kind, need.capabilities)
+            found = self.needs[name]() if name in self.needs else material(need.kind, need.capabilities)
             if found is None and not need.optional:
                 raise CheckSkipped(f"the kit has no {need.kind} to offer for its need '{name}'")
             needs[name] = ({} if found is None else {need.kind: found}) if need.many else found

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from trellis.component import Kind
 from trellis.errors import TrellisError, did_you_mean
@@ -24,6 +24,7 @@ def check_component(
     component: str | RegisteredComponent,
     *,
     config: Mapping[str, JSON] | None = None,
+    needs: Mapping[str, Callable[[], Any]] | None = None,
     expected_failures: Mapping[str, str] | None = None,
 ) -> list[CheckResult]:
     """Run every check that applies to a component.
@@ -31,13 +32,14 @@ def check_component(
     Args:
         component: Its id, or what the registry knows of it.
         config: Values that differ from the defaults, as small as possible: the checks build the component many times.
+        needs: Functions that make a fresh collaborator, by the name of the need; for what the kit's own material does not do.
         expected_failures: Ids of checks that are known to fail, and why. One that passes is a failure.
 
     Raises:
         UnknownComponentError: No component has that id.
         TrellisError: `expected_failures` names no check.
     """
-    subject = Subject(find(component), config or {})
+    subject = Subject(find(component), config or {}, needs or {})
     found, expected = checks(subject.component.kind), expected_failures or {}
     validate_expected(expected, found)
     return [run_check(check, subject, expected.get(check.id)) for check in found]

@@ -11,7 +11,7 @@ The only module of the kit that imports pytest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
@@ -46,12 +46,14 @@ class ComponentSuite:
     Attributes:
         component: The component's id, or what the registry knows of it.
         config: Values that differ from the defaults; small sizes make the suite quick.
+        needs: Functions that make a fresh collaborator, by the name of the need; for what the kit's own material does not do.
         expected_failures: Ids of checks that are known to fail, and why. One that passes fails the suite.
     """
 
     kind: ClassVar[Kind | None] = None
     component: ClassVar[str | RegisteredComponent]
     config: ClassVar[Mapping[str, JSON]] = {}
+    needs: ClassVar[Mapping[str, Callable[[], Any]]] = {}
     expected_failures: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -77,7 +79,7 @@ class ComponentSuite:
         if self.kind not in (None, component.kind):
             pytest.fail(f"'{component.id}' is a {component.kind}, {type(self).__name__} checks a {self.kind}")
         expected = self.expected_failures.get(check.id)
-        result = run_check(check, Subject(component, self.config), expected)
+        result = run_check(check, Subject(component, self.config, self.needs), expected)
         if result.passed is None:
             (pytest.xfail if expected else pytest.skip)(result.message)
         if not result.passed:

@@ -74,6 +74,10 @@ class GRPOConfig(Config):
     loss_average: Literal["tokens", "sequences", "constant"] = "tokens"
     """The loss is averaged over all tokens, over the means of the sequences, or over `max_tokens` a sequence whatever
     its length."""
+    importance_cap: float | None = Field(default=None, ge=1)
+    """Where rollouts come from an inference engine, which computes their probabilities a little otherwise than the policy that
+    learns: each token's loss is weighted by the ratio of the two, cut at this (2.0 is common). Takes `temperature: 1`. Left out:
+    no weights."""
     kl_weight: float = Field(default=0.0, ge=0)
     """Weight of the KL divergence to the policy as it was at the stage's start; where it is first set at a resume, as it
     was then."""
@@ -92,6 +96,15 @@ class GRPOConfig(Config):
     def _some_reward(self) -> Self:
         if self.outcome_weight == 0 and self.process_weight == 0:
             raise ValueError("'outcome_weight' and 'process_weight' are both 0: nothing would be learned")
+        return self
+
+    @model_validator(mode="after")
+    def _ratio_is_known(self) -> Self:
+        if self.importance_cap is not None and self.temperature != 1:
+            raise ValueError(
+                f"'importance_cap' with 'temperature: {self.temperature}': rollouts carry their log-probabilities at temperature "
+                "1, which say nothing of the ratio at another. Set 'temperature: 1.0', or leave 'importance_cap' out"
+            )
         return self
 
     @model_validator(mode="after")

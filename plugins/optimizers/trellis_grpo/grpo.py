@@ -18,7 +18,6 @@ Shape suffixes: B rollouts, T tokens.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -38,20 +37,30 @@ from trellis import (
     TrainStep,
 )
 from trellis.contracts.task import by_problem
+from trellis.distributed import spread
 from trellis.errors import CapabilityError
 from trellis.nn import (
     TokenBatch,
+    fork,
     guarded_step,
+    in_parts,
     learning_rate,
     load_optimizer_tensors,
+    load_own_tensors,
     masked_mean,
+    module_log_probs,
     optimizer_tensors,
+    own_tensors,
+    sharded,
     token_entropies,
     token_log_probs,
+    trainable,
+    within,
 )
+from trellis.sampling import sample_trajectories
 from trellis_grpo.advantages import outcome_advantages, process_advantages
 from trellis_grpo.config import GRPOConfig
-from trellis_grpo.surrogate import average, kl_terms, surrogate
+from trellis_grpo.surrogate import average, importance_weights, kl_terms, surrogate
 
 
 class GRPO(PolicyOptimizer):
@@ -64,6 +73,7 @@ class GRPO(PolicyOptimizer):
         self._done = 0
         self._adamw: torch.optim.AdamW | None = None
         self._reference: torch.nn.Module | None = None
+        self._reference_tensors: dict[str, torch.Tensor] = {}
         self._restored: State | None = None
 
     @property
@@ -103,7 +113,7 @@ class GRPO(PolicyOptimizer):
             advantage_BT = c.outcome_weight * outcome_B[:, None] * batch.mask_BT
             counts = c.process_from <= self._done and (c.process_until is None or self._done < c.process_until)
             if reward is not None and c.process_weight > 0 and counts:
-                paid = reward.reward(trajectories)
+                paid = spread(reward.reward, trajectories)
                 metrics["process_reward"] = float(np.mean([value for row in paid for value in row]))
                 advantage_BT = advantage_BT + c.process_weight * process_advantages(
                     paid,
@@ -127,16 +137,21 @@ class GRPO(PolicyOptimizer):
         c = self.config
         restored, self._restored = self._restored, None
         self._done = int(restored.values["done"]) if restored else 0  # type: ignore[arg-type]
-        self._adamw = torch.optim.AdamW(policy.module.parameters(), betas=(0.9, 0.98), weight_decay=c.weight_decay)
-        self._reference = copy.deepcopy(policy.module).requires_grad_(False) if c.kl_weight > 0 else None
-        if restored is None:
+        self._adamw = torch.optim.AdamW(trainable(policy.module), betas=(0.9, 0.98), weight_decay=c.weight_decay)
+        if restored is not None:
+            moments = {k[6:]: v for k, v in restored.tensors.items() if k.startswith("adamw.")}
+            load_optimizer_tensors(self._adamw, moments)
+        self._reference, self._reference_tensors = None, {}
+        if c.kl_weight == 0:
             return
-        tensors = restored.tensors
-        load_optimizer_tensors(self._adamw, {k[6:]: v for k, v in tensors.items() if k.startswith("adamw.")})
-        reference = {k[10:]: v for k, v in tensors.items() if k.startswith("reference.")}
+        # Of a policy that trains an adapter, the reference is another adapter on the same weights.
+        self._reference = fork(policy.module).requires_grad_(False)
+        saved = restored.tensors if restored is not None else {}
+        reference = {k[10:]: v for k, v in saved.items() if k.startswith("reference.")}
         # Without one, KL was turned on for the resumed run: the reference is the policy as it is now.
-        if self._reference is not None and reference:
-            self._reference.load_state_dict(reference)
+        if reference:
+            load_own_tensors(self._reference, reference, beside=policy.module)
+        self._reference_tensors = own_tensors(self._reference, beside=policy.module)
 
     def _sample_batch(
         self, policy: TrainablePolicy, task: Task, problems: Sequence[Problem], rng: np.random.Generator
@@ -175,11 +190,14 @@ class GRPO(PolicyOptimizer):
             SampleRequest(prefix, n=c.group_size, max_tokens=c.max_tokens, temperature=c.temperature, seed=int(s))
             for prefix, s in zip(prefixes, seeds, strict=True)
         ]
-        groups = []
-        for prefix, completions in zip(prefixes, policy.sample(requests), strict=True):
-            group = [task.extend(prefix, completion) for completion in completions]
-            groups.append([Rollout(trajectory, task.verify(trajectory), step=self._done) for trajectory in group])
-        return groups
+
+        def judged(requests: Sequence[SampleRequest]) -> list[list[Rollout]]:
+            return [
+                [Rollout(trajectory, task.verify(trajectory), step=self._done) for trajectory in group]
+                for group in sample_trajectories(policy, task, requests)
+            ]
+
+        return spread(judged, requests)
 
     def _outcome_advantages(self, rollouts: Sequence[Rollout]) -> torch.Tensor:
         c = self.config
@@ -191,17 +209,25 @@ class GRPO(PolicyOptimizer):
         c = self.config
         assert self._adamw is not None
         rate = learning_rate(self._done, c.steps, peak=c.learning_rate, final=c.final_learning_rate, schedule="linear")
-        reference_BT = self._reference_log_probs(batch)
+        reference_BT = within(policy.budget, lambda: self._reference_log_probs(policy, batch))
         mask_BT = batch.mask_BT
         mean = partial(average, mask_BT=mask_BT, over=c.loss_average, max_tokens=c.max_tokens)
         old_BT: torch.Tensor | None = None
-        extra: dict[str, float] = {}
-        for _ in range(c.epochs):
+
+        def step() -> tuple[torch.Tensor, dict[str, float]]:
+            assert self._adamw is not None
             log_prob_BT, entropy_BT = self._log_probs(policy, batch)
-            old_BT = log_prob_BT.detach() if old_BT is None else old_BT
+            before_BT = log_prob_BT.detach() if old_BT is None else old_BT
             loss_BT, clipped = surrogate(
-                log_prob_BT, old_BT, advantage_BT, mask_BT, clip=c.clip, clip_high=c.clip_high, ratio=c.ratio
+                log_prob_BT, before_BT, advantage_BT, mask_BT, clip=c.clip, clip_high=c.clip_high, ratio=c.ratio
             )
+            extra: dict[str, float] = {}
+            if c.importance_cap is not None:
+                # Of the policy as it was when it sampled: how far it has gone since is what the surrogate's own ratio is for.
+                sampled_BT = _sampled(batch)
+                weight_BT = importance_weights(before_BT, sampled_BT, cap=c.importance_cap)
+                loss_BT = weight_BT * loss_BT
+                extra |= _describe_weights(weight_BT, before_BT - sampled_BT, mask_BT, cap=c.importance_cap)
             loss = mean(loss_BT)
             kl = torch.zeros(())
             if reference_BT is not None:
@@ -219,44 +245,70 @@ class GRPO(PolicyOptimizer):
                 step=self._done + 1,
                 problems=list(dict.fromkeys(t.problem.id for t in batch.trajectories)),
             )
-        return extra | {
-            "loss": loss.item(),
-            "grad_norm": norm,
-            "clipped": clipped.item(),
-            "kl": kl.item(),
-            "entropy": -masked_mean(old_BT, mask_BT).item() if old_BT is not None else 0.0,
-            "learning_rate": rate,
-        }
+            return before_BT, extra | {
+                "loss": loss.item(),
+                "grad_norm": norm,
+                "clipped": clipped.item(),
+                "kl": kl.item(),
+                "entropy": -masked_mean(before_BT, mask_BT).item(),
+                "learning_rate": rate,
+            }
+
+        for _ in range(c.epochs):
+            old_BT, metrics = within(policy.budget, step)
+        return metrics
 
     def _log_probs(self, policy: TrainablePolicy, batch: TokenBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return log π of each token and, where it has a weight, the entropy of what each was drawn from."""
         c = self.config
         if c.entropy_weight == 0:
-            return policy.token_log_probs(batch, temperature=c.temperature), None
-        logits_BTV = policy.module(input_ids=batch.ids_BT, attention_mask=batch.attention_BT).logits / c.temperature
-        logits_BTV = batch.constrained(logits_BTV)
-        return token_log_probs(logits_BTV, batch.ids_BT) * batch.mask_BT, token_entropies(logits_BTV)
+            return sharded(partial(policy.token_log_probs, temperature=c.temperature), batch), None
+
+        def both(batch: TokenBatch) -> torch.Tensor:
+            logits_BTV = policy.module(input_ids=batch.ids_BT, attention_mask=batch.attention_BT).logits / c.temperature
+            logits_BTV = batch.constrained(logits_BTV)
+            return torch.stack([token_log_probs(logits_BTV, batch.ids_BT), token_entropies(logits_BTV)], dim=-1)
+
+        log_prob_BT, entropy_BT = sharded(lambda rows: in_parts(both, rows, policy.budget), batch).unbind(-1)
+        return log_prob_BT * batch.mask_BT, entropy_BT
 
     @torch.no_grad()
-    def _reference_log_probs(self, batch: TokenBatch) -> torch.Tensor | None:
+    def _reference_log_probs(self, policy: TrainablePolicy, batch: TokenBatch) -> torch.Tensor | None:
         if self._reference is None:
             return None
-        logits_BTV = self._reference(input_ids=batch.ids_BT, attention_mask=batch.attention_BT).logits
-        logits_BTV = batch.constrained(logits_BTV / self.config.temperature)
-        return token_log_probs(logits_BTV, batch.ids_BT) * batch.mask_BT
+        run = partial(module_log_probs, self._reference, temperature=self.config.temperature)
+        return sharded(lambda rows: in_parts(run, rows, policy.budget), batch) * batch.mask_BT
 
     def state(self) -> State:
         """Return AdamW's moments, the reference policy where there is one, and the number of steps done."""
         if self._restored is not None:
             return self._restored
         tensors = {f"adamw.{k}": v for k, v in optimizer_tensors(self._adamw).items()} if self._adamw else {}
-        if self._reference is not None:
-            tensors |= {f"reference.{k}": v for k, v in self._reference.state_dict().items()}
+        tensors |= {f"reference.{name}": value for name, value in self._reference_tensors.items()}
         return State(tensors, {"done": self._done})
 
     def restore(self, state: State) -> None:
         """Go on from `state`."""
         self._restored = state
+
+
+def _sampled(batch: TokenBatch) -> torch.Tensor:
+    """Return the log-probability each token was sampled with; shape (B, T), 0 outside the steps."""
+    values = [value for t in batch.trajectories for step in t.steps for value in step.log_probs]
+    sampled_BT = torch.zeros(batch.mask_BT.shape, device=batch.mask_BT.device)
+    sampled_BT[batch.mask_BT] = torch.tensor(values, device=batch.mask_BT.device)
+    return sampled_BT
+
+
+def _describe_weights(
+    weight_BT: torch.Tensor, difference_BT: torch.Tensor, mask_BT: torch.Tensor, *, cap: float
+) -> dict[str, float]:
+    """Return how far the sampler is from the policy: the mean weight, the share cut, and an estimate of KL(μ || π)."""
+    return {
+        "importance_weight": masked_mean(weight_BT, mask_BT).item(),
+        "importance_truncated": masked_mean((weight_BT >= cap).float(), mask_BT).item(),
+        "sampler_kl": masked_mean(difference_BT.exp() - difference_BT - 1, mask_BT).item(),
+    }
 
 
 def _describe(rollouts: Sequence[Rollout]) -> dict[str, float]:

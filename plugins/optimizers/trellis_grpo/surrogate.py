@@ -54,6 +54,23 @@ def surrogate(
     return Surrogate(-torch.minimum(plain_BT, clipped_BT), masked_mean((clipped_BT < plain_BT).float(), mask_BT))
 
 
+def importance_weights(log_prob_BT: torch.Tensor, sampled_BT: torch.Tensor, *, cap: float) -> torch.Tensor:
+    """Return min(π(y_t) / μ(y_t), C) of each token, without gradient: truncated importance sampling.
+
+    The rollouts come from μ, an inference engine that was given the weights of π and yet computes other probabilities, in other
+    kernels and precisions. The ratio makes an expectation under μ one under π; cut at C it is biased a little and of bounded
+    variance (Ionides 2008, Truncated importance sampling; Yao et al. 2025, Your Efficient RL Framework Secretly Brings You
+    Off-Policy RL Training, https://fengyao.notion.site/off-policy-rl, which multiplies PPO's surrogate by it; in TRL
+    `vllm_importance_sampling_correction`, in NeMo-RL `truncated_importance_sampling_ratio`).
+
+    Args:
+        log_prob_BT: log π of each token when the rollouts were sampled.
+        sampled_BT: log μ of each token, as the rollouts carry it.
+        cap: C.
+    """
+    return (log_prob_BT.detach() - sampled_BT).exp().clamp(max=cap)
+
+
 def sequence_ratio(log_prob_BT: torch.Tensor, old_BT: torch.Tensor, *, mask_BT: torch.Tensor) -> torch.Tensor:
     """Return s = (π(y) / π_old(y))^(1/|y|) of each sequence y at each of its tokens.
 

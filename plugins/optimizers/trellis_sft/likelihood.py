@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 from trellis import TrainablePolicy, Trajectory
-from trellis.nn import guarded_step, learning_rate, masked_mean, seeded
+from trellis.nn import guarded_step, learning_rate, masked_mean, seeded, sharded, trainable, within
 from trellis_sft.config import FineTuningConfig
 
 
 def new_adamw(policy: TrainablePolicy, config: FineTuningConfig) -> torch.optim.AdamW:
     """Return an optimizer of the policy's weights that has made no step."""
-    return torch.optim.AdamW(policy.module.parameters(), betas=config.betas, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(trainable(policy.module), betas=config.betas, weight_decay=config.weight_decay)
 
 
 def drawn_batch(trajectories: Sequence[Trajectory], *, size: int, step: int, key: Sequence[int]) -> list[Trajectory]:
@@ -59,9 +59,6 @@ def likelihood_step(
         NumericsError: The loss or a gradient is not finite.
     """
     batch = policy.batch(trajectories)
-    policy.module.train()
-    with seeded(seed, num_done):
-        loss = -masked_mean(policy.token_log_probs(batch), batch.mask_BT)
     rate = learning_rate(
         step,
         num_steps,
@@ -70,13 +67,21 @@ def likelihood_step(
         schedule=config.schedule,
         warmup=config.warmup,
     )
-    norm = guarded_step(
-        adamw,
-        loss,
-        lr=rate,
-        max_grad_norm=config.max_grad_norm,
-        step=num_done + 1,
-        problems=[t.problem.id for t in batch.trajectories],
-    )
+
+    def make() -> tuple[torch.Tensor, float]:
+        with seeded(seed, num_done):
+            loss = -masked_mean(sharded(policy.token_log_probs, batch), batch.mask_BT)
+        norm = guarded_step(
+            adamw,
+            loss,
+            lr=rate,
+            max_grad_norm=config.max_grad_norm,
+            step=num_done + 1,
+            problems=[t.problem.id for t in batch.trajectories],
+        )
+        return loss, norm
+
+    policy.module.train()
+    loss, norm = within(policy.budget, make)
     policy.module.eval()
     return {"loss": loss.item(), "grad_norm": norm, "learning_rate": rate}

@@ -37,8 +37,10 @@ from trellis import (
     TrainStep,
     Trajectory,
 )
+from trellis.distributed import spread
 from trellis.errors import CapabilityError, NothingSolvedError, RunError
-from trellis.nn import load_optimizer_tensors, optimizer_tensors
+from trellis.nn import fork, load_optimizer_tensors, optimizer_tensors, own_tensors
+from trellis.sampling import sample_trajectories
 from trellis.types import JSON
 from trellis_sft.config import RFTConfig
 from trellis_sft.likelihood import drawn_batch, likelihood_step, new_adamw
@@ -91,7 +93,7 @@ class RFT(PolicyOptimizer):
                 self._kept = distinct_correct(rollouts, limit=c.keep_per_problem, known=traces)
                 metrics |= _describe(rollouts, num_kept=len(self._kept))
                 if c.from_start and number > 0:
-                    policy.module.load_state_dict(self._start)
+                    policy.module.load_state_dict(self._start, strict=False)
                 self._adamw = new_adamw(policy, c)
             assert self._adamw is not None
             metrics |= likelihood_step(
@@ -115,7 +117,7 @@ class RFT(PolicyOptimizer):
         self._done, self._kept, self._adamw, self._start = 0, [], None, {}
         if restored is None:
             if self.config.from_start:
-                self._start = {name: value.clone() for name, value in policy.module.state_dict().items()}
+                self._start = own_tensors(fork(policy.module), beside=policy.module)
             return
         self._done = int(restored.values["done"])  # type: ignore[arg-type]
         self._kept = _from_json(restored.values["kept"], task)
@@ -145,11 +147,15 @@ class RFT(PolicyOptimizer):
             )
             for prefix, s in zip(prefixes, rng.integers(2**62, size=count), strict=True)
         ]
-        answers = policy.sample(requests)
-        sampled = [
-            task.extend(p, completion) for p, group in zip(prefixes, answers, strict=True) for completion in group
-        ]
-        rollouts = [Rollout(trajectory, task.verify(trajectory), step=self._done) for trajectory in sampled]
+
+        def judged(requests: Sequence[SampleRequest]) -> list[list[Rollout]]:
+            return [
+                [Rollout(trajectory, task.verify(trajectory), step=self._done) for trajectory in group]
+                for group in sample_trajectories(policy, task, requests)
+            ]
+
+        rollouts = [rollout for group in spread(judged, requests) for rollout in group]
+        sampled = [rollout.trajectory for rollout in rollouts]
         if not any(rollout.outcome.correct for rollout in rollouts):
             raise NothingSolvedError(
                 "rft",
@@ -203,7 +209,8 @@ def _from_json(entries: Any, task: Task) -> list[Trajectory]:
     for entry in entries:
         root = task.start(problems[entry["problem"]])
         steps = tuple(Step(text, tuple(ids)) for text, ids in entry["steps"])
-        trajectories.append(Trajectory(root.problem, root.prompt, steps, finished=True, answer=entry["answer"]))
+        kept = Trajectory(root.problem, root.prompt, steps, finished=True, answer=entry["answer"])
+        trajectories.append(task.constrain(kept))
     return trajectories
 
 

@@ -18,8 +18,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from trellis.errors import GrammarError, MissingExtraError, TokenizerError
-from trellis.nn import all_tokens
-from trellis_transformers.tokenizer import Pieces
+from trellis.nn import Pieces, all_tokens
 
 if TYPE_CHECKING:
     import xgrammar

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 import torch
 from huggingface_hub.errors import HFValidationError, StrictDataclassError
+from torch.utils.checkpoint import checkpoint
 from transformers import (
     CONFIG_MAPPING,
     AutoModelForCausalLM,
@@ -18,10 +20,18 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from trellis.errors import CapabilityError, CheckpointError, SpecError, SpecProblem, did_you_mean
-from trellis_transformers.config import TransformersConfig
+from trellis.errors import (
+    CapabilityError,
+    CheckpointError,
+    SpecError,
+    SpecProblem,
+    TokenizerError,
+    did_you_mean,
+)
+from trellis_transformers.config import TransformersConfig, adapter_config
 
 TINY: dict[str, bool | int | float | str] = {
     "model_type": "gpt2",
@@ -50,7 +60,7 @@ def from_scratch(config: TransformersConfig, tokenizer: PreTrainedTokenizerBase)
         architecture = _architecture(init, filled)
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed or 0)
-            model = _attends(AutoModelForCausalLM.from_config(architecture))
+            model = _attends(AutoModelForCausalLM.from_config(architecture, attn_implementation=config.attention))
             # Some values that do not go together show only when a token is read.
             model(torch.zeros(1, 1, dtype=torch.int64))
     # Whatever transformers says of values that do not go together; it has no error of its own for that.
@@ -61,21 +71,32 @@ def from_scratch(config: TransformersConfig, tokenizer: PreTrainedTokenizerBase)
 
 
 def pretrained(
-    name: str, *, dtype: torch.dtype, device: torch.device
+    name: str, *, dtype: torch.dtype, device: torch.device, attention: str | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a model and its tokenizer from a directory or the hub.
+    """Load a model and its tokenizer from a directory or the hub; an adapter is merged into its base model.
 
     Raises:
         CheckpointError: There is no such directory or hub id, or it holds no causal language model with a tokenizer.
-        CapabilityError: The architecture cannot be sampled exactly.
+        CapabilityError: The architecture cannot be sampled exactly, or not with this attention.
+        TokenizerError: The tokenizer has tokens that the model does not.
     """
     path = Path(name)
+    if adapter_config(name).is_file():
+        from trellis_transformers.adapters import base_of, merged_adapter
+
+        model, _ = pretrained(base_of(path), dtype=dtype, device=device, attention=attention)
+        return merged_adapter(model, path), AutoTokenizer.from_pretrained(name)
+    if attention == "flash_attention_2" and device.type != "cuda":
+        mend = "set `attention: sdpa`."
+        raise CapabilityError("transformers", capability=f"flash_attention_2 on {device.type}", mend=mend)
     # What is written as a path is one: it is never looked for on the hub.
     if not path.is_dir() and (name.startswith((".", "~", "/")) or path.is_file() or len(path.parts) > 2):
         raise CheckpointError(f"`model`: there is no directory {path.absolute()}", path=path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, device_map=device)
+        model = AutoModelForCausalLM.from_pretrained(
+            name, dtype=dtype, device_map=device, attn_implementation=attention
+        )
     except (OSError, ValueError, KeyError, HFValidationError) as error:
         found = (
             "the directory holds no such pair" if path.is_dir() else f"no directory {path.absolute()}, nor on the hub"
@@ -85,7 +106,60 @@ def pretrained(
             f"`save_pretrained` of both, or the id of a model on the hub. transformers says: {error}",
             path=path,
         ) from error
+    rows = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        raise TokenizerError(
+            f"the tokenizer at {name!r} has {len(tokenizer)} tokens and the model there {rows}: they do not belong together, "
+            "or `model.resize_token_embeddings` is still to be called"
+        )
     return _attends(model), tokenizer
+
+
+def cache_where_asked(model: PreTrainedModel) -> None:
+    """Let a model, and what is copied of it, keep keys and values only where it is called with `use_cache=True`."""
+    model.base_model.register_forward_pre_hook(_without_cache, with_kwargs=True)
+
+
+def _without_cache(
+    module: torch.nn.Module, args: object, kwargs: dict[str, object]
+) -> tuple[object, dict[str, object]]:
+    return args, {**kwargs, "use_cache": kwargs.get("use_cache") or False}
+
+
+def checkpoint_layers(model: PreTrainedModel) -> None:
+    """Let a model keep no more than each layer's input wherever a gradient will be asked for.
+
+    transformers does so in training mode only, and would leave the key-value cache out there. Reinforcement learning takes
+    its gradients in evaluation mode, without dropout; sampling wants the cache.
+
+    Raises:
+        CapabilityError: The architecture's layers cannot be computed again.
+    """
+    if not model.supports_gradient_checkpointing:
+        mend = "leave `gradient_checkpointing` out."
+        kind = model.config.model_type
+        raise CapabilityError("transformers", capability=f"gradient checkpointing of {kind}", mend=mend)
+    model.gradient_checkpointing_enable()
+    for layer in _layers(model):
+        layer._gradient_checkpointing_func = _computed_again
+    model.base_model.register_forward_pre_hook(_checkpoint_under_autograd)
+
+
+def _checkpoint_under_autograd(module: torch.nn.Module, args: object) -> None:
+    if torch.is_grad_enabled():
+        for layer in _layers(module):
+            layer.training = True
+
+
+def _computed_again(run: partial[torch.Tensor], *args: object) -> object:
+    """Run a layer as transformers asks for it, in the mode that it is in for all but the decision to come here."""
+    layer = run.func.__self__  # type: ignore[attr-defined]
+    layer.training = next(layer.children()).training
+    return checkpoint(run, *args, use_reentrant=False)
+
+
+def _layers(module: torch.nn.Module) -> list[GradientCheckpointingLayer]:
+    return [layer for layer in module.modules() if isinstance(layer, GradientCheckpointingLayer)]
 
 
 def device_named(name: str | None) -> torch.device:

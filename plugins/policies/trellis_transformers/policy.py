@@ -6,7 +6,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +15,28 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
-from trellis import Completion, SampleRequest, Step, TrainablePolicy, Trajectory
-from trellis.errors import CapabilityError, CheckpointError, ContractError, TokenizerError
-from trellis.nn import TokenBatch, all_tokens, pad, token_log_probs
+from trellis import Completion, SampleRequest, TrainablePolicy, Trajectory
+from trellis.errors import CapabilityError, CheckpointError, ContractError
+from trellis.nn import (
+    Chat,
+    Encoding,
+    TokenBatch,
+    TokenBudget,
+    all_tokens,
+    full_state,
+    in_parts,
+    load_full_state,
+    module_log_probs,
+    pad,
+    some_tokens,
+    split_weights,
+)
+from trellis_transformers.characters import character_tokenizer
 from trellis_transformers.config import CharacterTokenizer, TransformersConfig
 from trellis_transformers.grammar import Grammars
-from trellis_transformers.models import device_named, from_scratch, pretrained
+from trellis_transformers.models import cache_where_asked, checkpoint_layers, device_named, from_scratch, pretrained
 from trellis_transformers.prefix_cache import PrefixCache
 from trellis_transformers.sampling import Choices, Row, sample_rows, uniforms
-from trellis_transformers.tokenizer import Pieces, character_tokenizer
 
 
 class TransformersPolicy(TrainablePolicy):
@@ -48,30 +61,49 @@ class TransformersPolicy(TrainablePolicy):
         logging.disable_progress_bar()
         dtype = getattr(torch, config.dtype)
         if config.model is not None:
-            self.module, self.tokenizer = pretrained(config.model, dtype=dtype, device=self.device)
+            self.module, self.tokenizer = pretrained(
+                config.model, dtype=dtype, device=self.device, attention=config.attention
+            )
         else:
             characters = CharacterTokenizer() if config.tokenizer == "characters" else config.tokenizer
             self.tokenizer = character_tokenizer(characters)
             self.module = from_scratch(config, self.tokenizer).to(self.device, dtype)
+        if config.lora is not None:
+            from trellis_transformers.adapters import add_adapter
+
+            add_adapter(self.module, config.lora, seed=self.seed, base=config.model)
+        cache_where_asked(self.module)
+        if config.gradient_checkpointing:
+            checkpoint_layers(self.module)
         self.module.eval()
-        end = self.tokenizer.eos_token_id
-        if end is None:
-            raise TokenizerError(
-                f"the tokenizer of {config.model!r} has no end-of-sequence token: set `eos_token` in it"
-            )
-        self._end_id: int = end
+        if config.shard:
+            split_weights(self.module)
         # Instruct models end with more than one token: whatever generation would stop at ends a completion.
         others = self.module.generation_config.eos_token_id
-        self._end_ids = frozenset({end, *((others,) if isinstance(others, int) else others or ())})
-        begin = self.tokenizer.bos_token_id
-        self._begin = (begin,) if begin is not None and self.tokenizer("a").input_ids[0] == begin else ()
-        self._pad_id: int = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else end
+        encoding = Encoding(
+            self.tokenizer,
+            name=str(config.model),
+            chat=Chat.of(
+                self.tokenizer,
+                name=str(config.model),
+                chat=config.chat,
+                system_prompt=config.system_prompt,
+                options=config.template_options,
+            ),
+            end_ids=(others,) if isinstance(others, int) else others or (),
+        )
+        self._end_id, self._end_ids = encoding.end_id, encoding.end_ids
+        self._prompt, self._encode, self._step = encoding.prompt, encoding.encode, encoding.step
+        self._pieces = encoding.pieces
+        pad_id = self.tokenizer.pad_token_id
+        self._pad_id: int = pad_id if pad_id is not None else self._end_id
         self._context: int = getattr(self.module.config, "max_position_embeddings", None) or sys.maxsize
-        self._pieces = Pieces(self.tokenizer)
         vocab_size = self.module.config.get_text_config().vocab_size
         self._grammars = Grammars(self.tokenizer, pieces=self._pieces, vocab_size=vocab_size, end_ids=self._end_ids)
-        # Training reads the same problems and traces many times over.
-        self._tokens = lru_cache(maxsize=100_000)(self._tokenize)
+        self._trie = lru_cache(maxsize=20_000)(self._choices)
+        # Processes that share their weights pass layer after layer together: in parts they might be differently many.
+        self.budget = None if config.shard else TokenBudget(config.batch_tokens)
+        self._sampling = TokenBudget(config.batch_tokens)
         self._cache = PrefixCache(config.prefix_cache_tokens)
         self._cached_version = self._version()
 
@@ -80,6 +112,10 @@ class TransformersPolicy(TrainablePolicy):
         if self._version() != self._cached_version or not any(request.prefix.steps for request in requests):
             self._cache.clear()
             self._cached_version = self._version()
+        # Whole requests are begun anew where memory runs out: their samples are the same every time.
+        return self._sampling.within(lambda: self._sample(requests))
+
+    def _sample(self, requests: Sequence[SampleRequest]) -> list[list[Completion]]:
         answers = [[self._row(request, index) for index in range(request.n)] for request in requests]
         for batch in self._batches([row for rows in answers for row in rows if row.finish is None]):
             sample_rows(
@@ -95,15 +131,16 @@ class TransformersPolicy(TrainablePolicy):
     @torch.no_grad()
     def log_probs(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
         """Return the same trajectories with tokens and their log-probabilities under the present weights."""
-        encoded = [self._encode(trajectory) for trajectory in trajectories]
-        order = sorted(range(len(encoded)), key=lambda i: len(encoded[i].prompt) + encoded[i].num_tokens)
-        scored: dict[int, Trajectory] = {}
-        for chunk in self._chunks(order, encoded):
-            batch = self.batch([encoded[i] for i in chunk])
-            values = self.token_log_probs(batch).tolist()
-            for i, row, last in zip(chunk, values, batch.last_BS.tolist(), strict=True):
-                scored[i] = _with_log_probs(encoded[i], row, last)
-        return [scored[i] for i in range(len(encoded))]
+        if not trajectories:
+            return []
+        batch = self.batch(trajectories)
+        values = self._sampling.within(
+            lambda: in_parts(partial(module_log_probs, self.module), batch, self._sampling).tolist()
+        )
+        return [
+            _with_log_probs(trajectory, row, last)
+            for trajectory, row, last in zip(batch.trajectories, values, batch.last_BS.tolist(), strict=True)
+        ]
 
     def batch(self, trajectories: Sequence[Trajectory]) -> TokenBatch:
         """Encode trajectories as one padded batch on the policy's device."""
@@ -122,23 +159,42 @@ class TransformersPolicy(TrainablePolicy):
 
     def token_log_probs(self, batch: TokenBatch, *, temperature: float = 1.0) -> torch.Tensor:
         """Return log π of every token of the steps, with gradient; shape (B, T), 0 elsewhere."""
-        logits_BTV = self.module(input_ids=batch.ids_BT, attention_mask=batch.attention_BT).logits
-        if temperature != 1.0:
-            logits_BTV = logits_BTV / temperature
-        logits_BTV = batch.constrained(logits_BTV)
-        return token_log_probs(logits_BTV, batch.ids_BT) * batch.mask_BT
+        return (
+            in_parts(partial(module_log_probs, self.module, temperature=temperature), batch, self.budget)
+            * batch.mask_BT
+        )
+
+    def merged_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield all weights as transformers names them, an adapter merged into them."""
+        if self.config.lora is None:
+            return super().merged_weights()
+        from trellis_transformers.adapters import merged_weights
+
+        return merged_weights(self.module)
 
     def save(self, directory: Path) -> None:
-        """Write weights and tokenizer as transformers does: the directory can be loaded by anything that reads those."""
-        self.module.save_pretrained(directory)
+        """Write weights and tokenizer as transformers does, or the adapter as peft does: whatever reads those reads it."""
+        if self.config.lora is None:
+            state = full_state(self.module)
+            if state is None:
+                return  # The main process writes; this one has handed over its share.
+            self.module.save_pretrained(directory, state_dict=dict(state))
+        else:
+            from trellis_transformers.adapters import save_adapter
+
+            save_adapter(self.module, directory)
         self.tokenizer.save_pretrained(directory)
 
     def load(self, directory: Path) -> None:
-        """Take the weights written by `save`.
+        """Take the weights, or the adapter, written by `save`.
 
         Raises:
-            CheckpointError: There are none, or they are of another model; the present weights are kept.
+            CheckpointError: There are none, or they are of another model; the present ones are kept.
         """
+        if self.config.lora is not None:
+            from trellis_transformers.adapters import load_adapter
+
+            return load_adapter(self.module, directory)
         try:
             saved = AutoModelForCausalLM.from_pretrained(
                 directory, dtype=self.module.dtype, local_files_only=True
@@ -153,42 +209,34 @@ class TransformersPolicy(TrainablePolicy):
                 f"{here.get(name)} here. Make the policy with the `init` and `tokenizer` it was saved with",
                 path=directory,
             )
-        self.module.load_state_dict(saved)
-
-    def _tokenize(self, text: str, prompt: bool) -> tuple[int, ...]:
-        if not prompt:
-            return self._pieces.encode(text)
-        # A prompt is begun and never ended, whatever the tokenizer would put around a whole text.
-        ids = tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
-        return ids if ids[:1] == self._begin else self._begin + ids
-
-    def _prompt(self, text: str) -> tuple[int, ...]:
-        ids = self._tokens(text, True)
-        if not ids:
-            raise TokenizerError("the prompt is empty: a policy needs at least one token to begin from")
-        return ids
-
-    def _encode(self, trajectory: Trajectory) -> Trajectory:
-        """Give tokens to the steps that have none; a given trace ends with the end-of-sequence token as a sample does."""
-        if all(step.token_ids for step in trajectory.steps):
-            return trajectory
-        steps = [s if s.token_ids else Step(s.text, self._tokens(s.text, False)) for s in trajectory.steps]
-        if trajectory.finished and not trajectory.steps[-1].token_ids:
-            steps[-1] = Step(steps[-1].text, (*steps[-1].token_ids, self._end_id))
-        return replace(trajectory, steps=tuple(steps))
+        load_full_state(self.module, saved)
 
     def _allowed(
         self, prompts: Sequence[Sequence[int]], trajectories: Sequence[Trajectory], *, width: int
     ) -> torch.Tensor | None:
-        """Return the tokens that could have stood at each position, where a trajectory has a grammar."""
-        if all(trajectory.grammar is None for trajectory in trajectories):
+        """Return the tokens that could have stood at each position, where a trajectory has a grammar or steps choices."""
+        if not any(t.grammar is not None or any(step.choices for step in t.steps) for t in trajectories):
             return None
         allowed_BTW = all_tokens(len(trajectories), width, vocab_size=self._grammars.vocab_size)
         for row_TW, prompt, trajectory in zip(allowed_BTW, prompts, trajectories, strict=True):
+            ids = [token for step in trajectory.steps for token in step.token_ids]
+            written_TW = row_TW[len(prompt) : len(prompt) + len(ids)]
             if trajectory.grammar is not None:
-                ids = [token for step in trajectory.steps for token in step.token_ids]
-                row_TW[len(prompt) : len(prompt) + len(ids)] = self._grammars.allowed(trajectory.grammar, ids)
+                written_TW[:] = self._grammars.allowed(trajectory.grammar, ids)
+            for place, tokens in self._among(trajectory):
+                written_TW[place] = some_tokens(tokens, vocab_size=self._grammars.vocab_size)
         return allowed_BTW.to(self.device)
+
+    def _among(self, trajectory: Trajectory) -> Iterator[tuple[int, Sequence[int]]]:
+        """Yield what each token of the steps with choices could be, by its place; after the last of them, the end."""
+        place = 0
+        for step in trajectory.steps:
+            node: Choices | None = self._trie(step.choices) if step.choices else None
+            for token in step.token_ids if step.choices else ():
+                yield place, (tuple(node.after) if node is not None else ()) or (self._end_id,)
+                node = None if node is None else node.after.get(token)
+                place += 1
+            place += 0 if step.choices else len(step.token_ids)
 
     def _row(self, request: SampleRequest, index: int) -> Row:
         trajectory = self._encode(request.prefix)
@@ -204,13 +252,13 @@ class TransformersPolicy(TrainablePolicy):
             temperature=request.temperature,
             uniforms=uniforms(request.seed, index, request.max_tokens) if request.temperature > 0 else np.zeros(0),
             decoder=self._pieces.decoder(),
-            choices=None if request.choices is None else self._choices(request.choices),
+            choices=None if request.choices is None else self._trie(request.choices),
             matcher=None if request.grammar is None else self._grammars.matcher(request.grammar, written),
             finish="length" if room < 1 else None,
         )
 
     def _choices(self, texts: tuple[str, ...]) -> Choices:
-        sequences = [self._tokens(text, False) for text in texts]
+        sequences = [self._step(text) for text in texts]
         if not all(sequences) or not sequences:
             raise ContractError(
                 "`choices` of a request are one text or more, none of them empty; None allows every text"
@@ -223,26 +271,8 @@ class TransformersPolicy(TrainablePolicy):
         for row in rows:
             groups[row.prefix[:-1] in self._cache].append(row)
         for group in groups.values():
-            group.sort(key=lambda row: len(row.prefix))
-            batch: list[Row] = []
-            for row in group:
-                longest = len(row.prefix) + max(r.max_tokens for r in [*batch[:1], row])
-                if batch and (len(batch) + 1) * longest > self.config.batch_tokens:
-                    yield batch
-                    batch = []
-                batch.append(row)
-            yield batch
-
-    def _chunks(self, order: Sequence[int], trajectories: Sequence[Trajectory]) -> Iterator[list[int]]:
-        chunk: list[int] = []
-        for i in order:
-            width = len(self._prompt(trajectories[i].prompt)) + trajectories[i].num_tokens
-            if chunk and (len(chunk) + 1) * width > self.config.batch_tokens:
-                yield chunk
-                chunk = []
-            chunk.append(i)
-        if chunk:
-            yield chunk
+            for part in self._sampling.parts([len(row.prefix) + row.max_tokens for row in group]):
+                yield [group[place] for place in part]
 
     def _version(self) -> int:
         """Counts the in-place changes of all weights: any optimizer's step changes it."""

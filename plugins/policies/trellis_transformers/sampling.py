@@ -18,10 +18,9 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from trellis import Completion
-from trellis.nn import all_tokens, only
+from trellis.nn import PieceDecoder, all_tokens, only
 from trellis_transformers.grammar import Matcher
 from trellis_transformers.prefix_cache import PrefixCache
-from trellis_transformers.tokenizer import PieceDecoder
 
 
 @dataclass(slots=True)

@@ -1,9 +1,9 @@
 """Proposers: plan hints that seem worth measuring, for the query at hand.
 
-`arms`, `autosteer`, `completion`, `moves`, `neighbours`, `planner-cost` and `random-orders` need nothing but the situation.
-`{use: language-model, needs: {policy: …, task: …}}` asks a policy that can choose among texts, line by line, and `hint-writer`
-one that keeps to a grammar, for the whole text; `{use: portfolio, needs: {proposers: […]}}` shares the proposals between several
-by what each one's were worth.
+`arms`, `autosteer`, `bao`, `completion`, `moves`, `neighbours`, `planner-cost` and `random-orders` need nothing but the
+situation. `{use: language-model, needs: {policy: …, task: …}}` asks a policy that can choose among texts, line by line, and
+`hint-writer` one that keeps to a grammar, for the whole text; `{use: portfolio, needs: {proposers: […]}}` shares the proposals
+between several by what each one's were worth.
 """
 
 from collections.abc import Iterable
@@ -12,6 +12,7 @@ from trellis import Component, Need, hookimpl
 from trellis_proposers.config import (
     ArmsConfig,
     AutosteerConfig,
+    BaoConfig,
     CompletionConfig,
     HintWriterConfig,
     LanguageModelConfig,
@@ -92,5 +93,13 @@ def trellis_proposers() -> Iterable[Component]:
         "Bao's arms by low-rank completion of what was measured on all queries",
         CompletionConfig,
         "trellis_proposers.completion:Completion",
+        capabilities=frozenset({"learns"}),
+    )
+    yield Component(
+        "bao",
+        "Bao's arms by a regression over their plans, drawn by Thompson sampling",
+        BaoConfig,
+        "trellis_proposers.bao:Bao",
+        needs={"database": Need("database", optional=True)},
         capabilities=frozenset({"learns"}),
     )

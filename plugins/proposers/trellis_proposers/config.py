@@ -73,6 +73,9 @@ class LanguageModelConfig(Config):
     free_methods: bool = False
     """Whether the model may leave the method of a join to the planner (`Join(t1 t2)`)."""
 
+    sides: bool = True
+    """Whether the model says which input of a join is the outer one; traces of a workload do not, without its `sides`."""
+
     bushy: bool = True
     """Whether a join may have a join as its right input."""
 
@@ -142,3 +145,13 @@ class CompletionConfig(Config):
 
     ridge: Annotated[float, Field(gt=0)] = 0.2
     """λ: how far factors are drawn to 0, and how many measurements of no gain a mean is shrunk by."""
+
+
+class BaoConfig(Config):
+    """How the regression over plans is fitted and drawn from."""
+
+    thompson: bool = True
+    """Whether the weights are drawn from their posterior, as exploring wants it; if not, their mean decides."""
+
+    ridge: Annotated[float, Field(gt=0)] = 5.0
+    """λ: how far weights are drawn to 0."""

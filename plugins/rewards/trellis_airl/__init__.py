@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from trellis import Component, Need, hookimpl
+from trellis.fitting.config import NEEDS
 from trellis_airl.config import AIRLConfig
 
 
@@ -15,7 +16,7 @@ def trellis_reward_models() -> Iterable[Component]:
         config=AIRLConfig,
         factory="trellis_airl.airl:AIRL",
         needs={
-            "policy": Need("policy", capabilities=frozenset({"trainable"})),
+            **NEEDS,
             "task": Need("task", optional=True, capabilities=frozenset({"legal-steps"})),
             "experts": Need("task", optional=True, capabilities=frozenset({"traces"})),
         },

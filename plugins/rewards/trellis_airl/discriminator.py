@@ -20,14 +20,23 @@ Shape suffixes: B trajectories, T tokens, S steps.
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from trellis.nn import StepNet, TokenBatch, at_steps, sum_over_steps, token_log_probs
+from trellis.nn import (
+    StepNet,
+    TokenBatch,
+    TokenBudget,
+    at_steps,
+    fork,
+    in_parts,
+    module_log_probs,
+    sum_over_steps,
+)
 
 Form = Literal["policy-skip", "scalar-head", "shaped", "lm-density", "gail"]
 
@@ -72,9 +81,9 @@ class Discriminator(torch.nn.Module, ABC):
 class PolicySkip(Discriminator):
     """The network gives l."""
 
-    def __init__(self, policy_module: torch.nn.Module) -> None:
+    def __init__(self, policy_module: torch.nn.Module, *, budget: TokenBudget | None = None) -> None:
         super().__init__()
-        self.net = StepNet(policy_module)
+        self.net = StepNet(policy_module, budget=budget)
 
     def forward(self, batch: TokenBatch, log_pi_BS: torch.Tensor) -> Judged:
         """Return l, and f = l + log π."""
@@ -86,9 +95,9 @@ class PolicySkip(Discriminator):
 class ScalarHead(Discriminator):
     """The network gives f."""
 
-    def __init__(self, policy_module: torch.nn.Module) -> None:
+    def __init__(self, policy_module: torch.nn.Module, *, budget: TokenBudget | None = None) -> None:
         super().__init__()
-        self.net = StepNet(policy_module)
+        self.net = StepNet(policy_module, budget=budget)
 
     def forward(self, batch: TokenBatch, log_pi_BS: torch.Tensor) -> Judged:
         """Return f, and l = f - log π."""
@@ -99,9 +108,9 @@ class ScalarHead(Discriminator):
 class Shaped(Discriminator):
     """The network gives g and h."""
 
-    def __init__(self, policy_module: torch.nn.Module, *, gamma: float) -> None:
+    def __init__(self, policy_module: torch.nn.Module, *, gamma: float, budget: TokenBudget | None = None) -> None:
         super().__init__()
-        self.net = StepNet(policy_module, num_outputs=2)
+        self.net = StepNet(policy_module, num_outputs=2, budget=budget)
         self.gamma = gamma
 
     def forward(self, batch: TokenBatch, log_pi_BS: torch.Tensor) -> Judged:
@@ -115,23 +124,24 @@ class Shaped(Discriminator):
 class LMDensity(Discriminator):
     """The network is a language model q, and f = log q."""
 
-    def __init__(self, policy_module: torch.nn.Module) -> None:
+    def __init__(self, policy_module: torch.nn.Module, *, budget: TokenBudget | None = None) -> None:
         super().__init__()
-        self.model = copy.deepcopy(policy_module).requires_grad_(True)
+        self.model = fork(policy_module)
+        self.budget = budget
 
     def forward(self, batch: TokenBatch, log_pi_BS: torch.Tensor) -> Judged:
         """Return f = Σ log q over the step's tokens, and l = f - log π."""
-        logits_BTV = self.model(input_ids=batch.ids_BT, attention_mask=batch.attention_BT).logits
-        f_BS = sum_over_steps(token_log_probs(logits_BTV, batch.ids_BT), batch)
+        log_q_BT = in_parts(partial(module_log_probs, self.model), batch, self.budget)
+        f_BS = sum_over_steps(log_q_BT, batch)
         return Judged((f_BS - log_pi_BS.detach()) * batch.step_mask_BS, f_BS, f_BS)
 
 
 class Gail(Discriminator):
     """The network gives l, and log π has no part in it."""
 
-    def __init__(self, policy_module: torch.nn.Module) -> None:
+    def __init__(self, policy_module: torch.nn.Module, *, budget: TokenBudget | None = None) -> None:
         super().__init__()
-        self.net = StepNet(policy_module)
+        self.net = StepNet(policy_module, budget=budget)
 
     def forward(self, batch: TokenBatch, log_pi_BS: torch.Tensor) -> Judged:
         """Return l for all three."""
@@ -139,23 +149,26 @@ class Gail(Discriminator):
         return Judged(logit_BS, logit_BS, logit_BS)
 
 
-def discriminator(form: Form, policy_module: torch.nn.Module, *, gamma: float = 1.0) -> Discriminator:
+def discriminator(
+    form: Form, policy_module: torch.nn.Module, *, gamma: float = 1.0, budget: TokenBudget | None = None
+) -> Discriminator:
     """Make the discriminator of a form from the policy's present weights; its heads start at zero.
 
     Args:
         form: Which.
-        policy_module: The policy's language model, copied.
+        policy_module: The policy's language model, forked.
         gamma: γ of the shaped form.
+        budget: How many tokens go through it at once.
     """
     if form == "shaped":
-        return Shaped(policy_module, gamma=gamma)
+        return Shaped(policy_module, gamma=gamma, budget=budget)
     forms: dict[Form, type[PolicySkip | ScalarHead | LMDensity | Gail]] = {
         "policy-skip": PolicySkip,
         "scalar-head": ScalarHead,
         "lm-density": LMDensity,
         "gail": Gail,
     }
-    return forms[form](policy_module)
+    return forms[form](policy_module, budget=budget)
 
 
 def shaping(potential_BT: torch.Tensor, batch: TokenBatch, *, gamma: float) -> torch.Tensor:

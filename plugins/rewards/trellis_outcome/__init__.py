@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 
 from trellis import Component, Need, hookimpl
+from trellis.fitting.config import NEEDS
 from trellis_outcome.config import OracleConfig, ORMConfig, OutcomeValueConfig, RandomConfig, VerifierConfig
 
 
 @hookimpl
 def trellis_reward_models() -> Iterable[Component]:
     """Return the rewards of this plugin."""
-    trainable = {"policy": Need("policy", capabilities=frozenset({"trainable"}))}
     yield Component(
         name="verifier",
         summary="the task's own verdict, on the last step; knows the truth",
@@ -22,7 +22,7 @@ def trellis_reward_models() -> Iterable[Component]:
         summary="an outcome reward model: learned from the outcome of whole rollouts, at their last step",
         config=ORMConfig,
         factory="trellis_outcome.orm:ORM",
-        needs=trainable,
+        needs=NEEDS,
         capabilities=frozenset({"learned"}),
     )
     yield Component(
@@ -30,7 +30,7 @@ def trellis_reward_models() -> Iterable[Component]:
         summary="the value of a prefix: the probability that a rollout which begins with it is correct, learned from outcomes",
         config=OutcomeValueConfig,
         factory="trellis_outcome.value:OutcomeValue",
-        needs=trainable,
+        needs=NEEDS,
         capabilities=frozenset({"learned"}),
     )
     yield Component(

@@ -24,7 +24,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from trellis import Rollout, TrainablePolicy, Trajectory
 from trellis.fitting.reward import Objective
 from trellis.fitting.step_reward import StepReward
-from trellis.nn import StepNet, masked_mean
+from trellis.nn import StepNet, masked_mean, sharded
 from trellis_outcome.config import OutcomeValueConfig
 
 
@@ -33,19 +33,21 @@ class OutcomeValue(StepReward):
 
     Config = OutcomeValueConfig
 
-    def __init__(self, config: OutcomeValueConfig, *, policy: TrainablePolicy) -> None:
-        super().__init__(config, policy=policy)
+    def __init__(
+        self, config: OutcomeValueConfig, *, policy: TrainablePolicy, trunk: TrainablePolicy | None = None
+    ) -> None:
+        super().__init__(config, policy=policy, trunk=trunk)
         self.config = config
 
     def objective(self, traces: Sequence[Trajectory], rollouts: Sequence[Rollout]) -> Objective[StepNet]:
         """Return the loss between every step's logit and its rollout's outcome; traces are not looked at."""
-        batch = self.policy.batch([rollout.trajectory for rollout in rollouts])
+        batch = self.batch([rollout.trajectory for rollout in rollouts])
         mask_BS = batch.step_mask_BS
         correct_B = torch.tensor([float(r.outcome.correct) for r in rollouts], device=mask_BS.device)
         label_BS = correct_B[:, None].expand(mask_BS.shape)
 
         def loss(net: StepNet) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-            logit_BS = net(batch)
+            logit_BS = sharded(net, batch)
             if self.config.loss == "bce":
                 loss_BS = binary_cross_entropy_with_logits(logit_BS, label_BS, reduction="none")
             else:

@@ -3,19 +3,19 @@
 from collections.abc import Iterable
 
 from trellis import Component, Need, hookimpl
+from trellis.fitting.config import NEEDS
 from trellis_prm.config import ImplicitConfig, MonteCarloConfig
 
 
 @hookimpl
 def trellis_reward_models() -> Iterable[Component]:
     """Return the rewards of this plugin."""
-    policy = Need("policy", capabilities=frozenset({"trainable"}))
     yield Component(
         name="monte-carlo",
         summary="a process reward model on Monte-Carlo labels: how often the policy solves the problem from a step on",
         config=MonteCarloConfig,
         factory="trellis_prm.monte_carlo:MonteCarlo",
-        needs={"policy": policy, "task": Need("task")},
+        needs={**NEEDS, "task": Need("task")},
         capabilities=frozenset({"learned"}),
     )
     yield Component(
@@ -23,6 +23,6 @@ def trellis_reward_models() -> Iterable[Component]:
         summary="the process reward implicit in a language model trained on outcomes: a log-ratio to its first state",
         config=ImplicitConfig,
         factory="trellis_prm.implicit:ImplicitPRM",
-        needs={"policy": policy},
+        needs=NEEDS,
         capabilities=frozenset({"learned"}),
     )

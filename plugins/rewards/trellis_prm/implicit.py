@@ -19,8 +19,8 @@ Shape suffixes: B rollouts, T tokens, S steps.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Self
 
 import torch
@@ -28,18 +28,19 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from trellis import Rollout, TrainablePolicy, Trajectory
 from trellis.fitting.reward import NetworkReward, Objective
-from trellis.nn import TokenBatch, sum_over_steps, token_log_probs
+from trellis.nn import TokenBatch, TokenBudget, fork, in_parts, module_log_probs, sharded, sum_over_steps, within
 from trellis_prm.config import ImplicitConfig
 
 
 class LogRatio(torch.nn.Module):
-    """β log p_φ / p_ref per token: two copies of a language model, of which one is trained."""
+    """β log p_φ / p_ref per token: two forks of a language model, of which one is trained."""
 
-    def __init__(self, policy_module: torch.nn.Module, *, beta: float) -> None:
+    def __init__(self, policy_module: torch.nn.Module, *, beta: float, budget: TokenBudget | None = None) -> None:
         super().__init__()
         self.beta = beta
-        self.phi = copy.deepcopy(policy_module).requires_grad_(True)
-        self.ref = copy.deepcopy(policy_module).requires_grad_(False).eval()
+        self.budget = budget
+        self.phi = fork(policy_module)
+        self.ref = fork(policy_module).requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Self:
         """Put φ into training; a reference with dropout would be another one each time."""
@@ -50,8 +51,11 @@ class LogRatio(torch.nn.Module):
     def forward(self, batch: TokenBatch) -> torch.Tensor:
         """Return q of every token, float32 of shape (B, T); 0 outside the steps."""
         with torch.no_grad():
-            ref_BT = _log_probs(self.ref, batch)
-        return self.beta * (_log_probs(self.phi, batch) - ref_BT) * batch.mask_BT
+            ref_BT = self._log_probs(self.ref, batch)
+        return self.beta * (self._log_probs(self.phi, batch) - ref_BT) * batch.mask_BT
+
+    def _log_probs(self, model: torch.nn.Module, batch: TokenBatch) -> torch.Tensor:
+        return in_parts(partial(module_log_probs, model), batch, self.budget)
 
 
 class ImplicitPRM(NetworkReward[LogRatio]):
@@ -59,21 +63,23 @@ class ImplicitPRM(NetworkReward[LogRatio]):
 
     Config = ImplicitConfig
 
-    def __init__(self, config: ImplicitConfig, *, policy: TrainablePolicy) -> None:
-        super().__init__(config, policy=policy)
+    def __init__(
+        self, config: ImplicitConfig, *, policy: TrainablePolicy, trunk: TrainablePolicy | None = None
+    ) -> None:
+        super().__init__(config, policy=policy, trunk=trunk)
         self.config = config
 
     def make_net(self) -> LogRatio:
-        """Return two copies of the policy's language model, its head included."""
-        return LogRatio(self.policy.module, beta=self.config.beta)
+        """Return two forks of the trunk's language model, its head included."""
+        return LogRatio(self.trunk.module, beta=self.config.beta, budget=self.trunk.budget)
 
     def objective(self, traces: Sequence[Trajectory], rollouts: Sequence[Rollout]) -> Objective[LogRatio]:
         """Return the cross-entropy between σ(Σ q) and the outcomes; traces are not looked at."""
-        batch = self.policy.batch([rollout.trajectory for rollout in rollouts])
+        batch = self.batch([rollout.trajectory for rollout in rollouts])
         correct_B = torch.tensor([float(r.outcome.correct) for r in rollouts], device=batch.ids_BT.device)
 
         def loss(net: LogRatio) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-            logit_B = net(batch).sum(1)
+            logit_B = sharded(net, batch).sum(1)
             accuracy = ((logit_B > 0) == correct_B.bool()).float().mean()
             metrics = {"accuracy": accuracy, "label_mean": correct_B.mean(), "logit_size": logit_B.abs().mean()}
             return binary_cross_entropy_with_logits(logit_B, correct_B), metrics
@@ -88,14 +94,10 @@ class ImplicitPRM(NetworkReward[LogRatio]):
         """Return Σ q over the tokens of each step: what the step gained."""
         return [row for batch, q_BS in self._judge(trajectories) for row in batch.per_step(q_BS)]
 
-    def _judge(self, trajectories: Sequence[Trajectory]) -> Iterator[tuple[TokenBatch, torch.Tensor]]:
+    @torch.no_grad()
+    def _judge(self, trajectories: Sequence[Trajectory]) -> list[tuple[TokenBatch, torch.Tensor]]:
         net = self.net
-        for batch in self.batches(trajectories):
-            with torch.no_grad():
-                q_BS = sum_over_steps(net(batch), batch)
-            yield batch, q_BS
-
-
-def _log_probs(model: torch.nn.Module, batch: TokenBatch) -> torch.Tensor:
-    logits_BTV = model(input_ids=batch.ids_BT, attention_mask=batch.attention_BT).logits
-    return token_log_probs(logits_BTV, batch.ids_BT)
+        return within(
+            self.trunk.budget,
+            lambda: [(batch, sum_over_steps(net(batch), batch)) for batch in self.batches(trajectories)],
+        )

@@ -66,3 +66,28 @@ def test_no_text_token_or_log_prob_is_lost_and_no_step_lacks_tokens(pieces, fini
     assert sum((s.token_ids for s in found.steps), ()) == given_.token_ids
     assert sum((s.log_probs for s in found.steps), ()) == given_.log_probs
     assert all(len(s.token_ids) == len(s.log_probs) > 0 for s in found.steps)
+
+
+@given(st.lists(st.sampled_from(["a", "b\n", "\n", "\nSo", ".\n\n", "x\ny\nz", "", "\n\n2"]), max_size=10))
+def test_step_by_step_the_same_steps_come_about_as_in_one_go(texts):
+    """A search stops after the first token that holds the separator, whatever else is in that token."""
+    whole = TASK.extend(ROOT, completion(*texts, finish="stop"))
+    grown, sampled = ROOT, []
+    for token, text in enumerate(texts):
+        sampled.append((token, text))
+        if "\n" in text or token == len(texts) - 1:
+            ids, pieces = zip(*sampled, strict=True)
+            grown = TASK.extend(grown, Completion(ids, pieces, tuple(-0.1 * i for i in ids), "stop"))
+            sampled = []
+    assert grown.text == whole.text == "".join(texts)
+    # Tokens without text at the very end have no text to go with, and make a step of their own where they come alone.
+    assert [s.text for s in grown.steps if s.text] == [s.text for s in whole.steps if s.text]
+    assert [t for s in grown.steps for t in s.token_ids] == [*range(len(texts))]
+    assert all(len(s.token_ids) == len(s.log_probs) > 0 for s in grown.steps)
+
+
+def test_the_beginning_of_a_step_in_a_separators_token_goes_with_that_step():
+    first = TASK.extend(ROOT, completion("a", "\nSo", finish="stop"))
+    assert [(s.text, s.token_ids) for s in first.steps] == [("a\nSo", (0, 1))]
+    both = TASK.extend(first, Completion((7, 8), (" what", "\n"), (-1.0, -2.0), "stop"))
+    assert [(s.text, s.token_ids) for s in both.steps] == [("a\n", (0, 1)), ("So what\n", (7, 8))]

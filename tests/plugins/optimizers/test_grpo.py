@@ -1,5 +1,7 @@
 """GRPO on real policies: that it learns, what it reports, and that it goes on the same."""
 
+import math
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -283,3 +285,39 @@ def test_the_share_cut_by_length_is_reported(policy, task):
 def test_a_process_reward_that_would_never_count_is_refused(options, said):
     with pytest.raises(ValidationError, match=said):
         GRPOConfig(**options)
+
+
+@pytest.mark.parametrize(("ratio", "weight"), [(1.25, 1.25), (5.0, 2.0), (0.5, 0.5)])
+def test_the_loss_is_weighted_by_the_ratio_to_the_sampler(ratio, weight, policy, task, copy_of):
+    """A sampler that says of each token that it was less probable, by a factor, than the policy finds it."""
+
+    def step(**options):
+        learner, options = copy_of(policy), {"steps": 1, "max_grad_norm": 1e9, **options}
+        own = learner.sample
+
+        def other(requests):
+            return [
+                [replace(c, log_probs=tuple(value - math.log(ratio) for value in c.log_probs)) for c in completions]
+                for completions in own(requests)
+            ]
+
+        learner.sample = other
+        return next(grpo(**options).train(policy=learner, task=task)).metrics
+
+    plain, weighted = step(), step(importance_cap=2.0)
+    assert "importance_weight" not in plain
+    assert weighted["importance_weight"] == pytest.approx(weight, rel=1e-4)
+    assert weighted["importance_truncated"] == (ratio > 2)
+    assert weighted["sampler_kl"] == pytest.approx(ratio - 1 - math.log(ratio), rel=1e-3)
+    assert weighted["grad_norm"] == pytest.approx(weight * plain["grad_norm"], rel=1e-3)
+
+
+def test_a_policy_that_samples_itself_has_weights_of_1(policy, task):
+    for step in grpo(importance_cap=2.0).train(policy=policy, task=task):
+        assert step.metrics["importance_weight"] == pytest.approx(1, abs=1e-4)
+        assert step.metrics["importance_truncated"] == 0
+
+
+def test_the_ratio_to_the_sampler_is_not_known_at_another_temperature():
+    with pytest.raises(ValidationError, match=r"'importance_cap' with 'temperature: 0.7'.*Set 'temperature: 1.0'"):
+        GRPOConfig(importance_cap=2.0, temperature=0.7)

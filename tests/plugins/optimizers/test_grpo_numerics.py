@@ -16,7 +16,7 @@ from trellis.testing.material import material, trainable
 from trellis_grpo.advantages import outcome_advantages, potential_rewards, process_advantages, token_returns
 from trellis_grpo.config import GRPOConfig
 from trellis_grpo.grpo import GRPO
-from trellis_grpo.surrogate import average, kl_terms, surrogate
+from trellis_grpo.surrogate import average, importance_weights, kl_terms, surrogate
 
 
 def trajectory(*lengths: int) -> Trajectory:
@@ -51,6 +51,14 @@ def test_the_surrogate_clips_each_token_on_the_side_that_would_gain():
     loss, clipped = surrogate(log_prob, old, advantage, mask, clip=0.2)
     torch.testing.assert_close(loss, -torch.tensor([[1.2, -1.5, 0.5, -0.8]]))
     assert clipped.item() == pytest.approx(0.5)
+
+
+def test_importance_weights_are_the_ratio_to_the_sampler_cut_at_the_cap_and_give_no_gradient():
+    log_prob = torch.log(torch.tensor([[0.1, 0.5, 0.9, 0.8]])).requires_grad_()
+    sampled = torch.log(torch.tensor([[0.2, 0.5, 0.3, 0.4]]))
+    weights = importance_weights(log_prob, sampled, cap=2.5)
+    torch.testing.assert_close(weights, torch.tensor([[0.5, 1.0, 2.5, 2.0]]))
+    assert not weights.requires_grad
 
 
 def test_a_clipped_token_gives_no_gradient_and_a_masked_one_neither():

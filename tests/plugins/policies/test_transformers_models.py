@@ -225,6 +225,7 @@ def test_a_tokenizer_without_an_end_is_refused(tmp_path):
     policy = made()
     policy.tokenizer = byte_level()
     policy.tokenizer.eos_token = None
+    policy.module.resize_token_embeddings(len(policy.tokenizer))
     policy.save(tmp_path)
     with pytest.raises(TokenizerError, match="has no end-of-sequence token: set `eos_token`"):
         TransformersPolicy(TransformersConfig(model=str(tmp_path), device="cpu"))

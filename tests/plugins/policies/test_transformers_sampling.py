@@ -14,12 +14,16 @@ from trellis_transformers.config import TransformersConfig
 from trellis_transformers.policy import TransformersPolicy
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+OPT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 ARCHITECTURES = {
     "gpt2": {"model_type": "gpt2", "n_layer": 2, "n_embd": 32, "n_head": 2, "n_positions": 128},
     "llama": {"model_type": "llama", "num_key_value_heads": 2, "max_position_embeddings": 128, **SIZES},
     "qwen2": {"model_type": "qwen2", "num_key_value_heads": 2, "max_position_embeddings": 128, **SIZES},
     "sliding": {"model_type": "mistral", "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 4, **SIZES},
     "windowed": {"model_type": "gemma3_text", "num_key_value_heads": 1, "head_dim": 8, "sliding_window": 5, **SIZES},
+    # No positions at all, and positions that it counts itself from the mask.
+    "alibi": {"model_type": "bloom", "hidden_size": 32, "n_layer": 2, "n_head": 4},
+    "counted": {"model_type": "opt", "ffn_dim": 48, "word_embed_proj_dim": 32, "max_position_embeddings": 128, **OPT},
 }
 TOLERANCE = 1e-4
 

@@ -9,8 +9,9 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from trellis.errors import TokenizerError
+from trellis.nn import Pieces
+from trellis_transformers.characters import END, character_tokenizer
 from trellis_transformers.config import CharacterTokenizer
-from trellis_transformers.tokenizer import END, Pieces, character_tokenizer
 
 WORDS = (" + ", " = ", "left", "left: ", "×", "é", "Ġ", "×2", "一")
 PLAIN = character_tokenizer(CharacterTokenizer())

@@ -276,14 +276,17 @@ def module_is_a_causal_language_model(subject: Subject) -> None:
 def policy_survives_save_and_load(subject: Subject) -> None:
     """A checkpoint that loads into something else makes every later number wrong.
 
-    Write all weights and everything the tokenizer needs; load in place, so that `module` stays the same object.
+    Write all weights that take a gradient and everything the tokenizer needs; load in place, so that `module` stays the
+    same object.
     """
     import torch
+
+    from trellis.nn import trainable
 
     policy: TrainablePolicy = subject.make()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for parameter in policy.module.parameters():
+        for parameter in trainable(policy.module):
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator).to(parameter))
     trajectories = _sampled(policy)
     before = policy.log_probs(trajectories)
