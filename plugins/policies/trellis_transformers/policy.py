@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
 from trellis import Completion, SampleRequest, TrainablePolicy, Trajectory
-from trellis.errors import CapabilityError, CheckpointError, ContractError
+from trellis.errors import CapabilityError, CheckpointError
 from trellis.nn import Chat, Encoding, TokenBatch, TokenBudget, in_parts, module_log_probs, pad
 from trellis_transformers.characters import character_tokenizer
 from trellis_transformers.config import CharacterTokenizer, TransformersConfig
@@ -77,7 +77,7 @@ class TransformersPolicy(TrainablePolicy):
             end_ids=(others,) if isinstance(others, int) else others or (),
         )
         self._end_id, self._end_ids = encoding.end_id, encoding.end_ids
-        self._prompt, self._encode, self._step = encoding.prompt, encoding.encode, encoding.step
+        self._prompt, self._encode, self._choices = encoding.prompt, encoding.encode, encoding.choices
         self._pieces = encoding.pieces
         pad_id = self.tokenizer.pad_token_id
         self._pad_id: int = pad_id if pad_id is not None else self._end_id
@@ -200,17 +200,9 @@ class TransformersPolicy(TrainablePolicy):
             temperature=request.temperature,
             uniforms=uniforms(request.seed, index, request.max_tokens) if request.temperature > 0 else np.zeros(0),
             decoder=self._pieces.decoder(),
-            choices=None if request.choices is None else self._choices(request.choices),
+            choices=None if request.choices is None else Choices.of(self._choices(request.choices)),
             finish="length" if room < 1 else None,
         )
-
-    def _choices(self, texts: tuple[str, ...]) -> Choices:
-        sequences = [self._step(text) for text in texts]
-        if not all(sequences) or not sequences:
-            raise ContractError(
-                "`choices` of a request are one text or more, none of them empty; None allows every text"
-            )
-        return Choices.of(sequences, end_id=self._end_id)
 
     def _batches(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
         """Split rows into batches of like length, cached prefixes apart from others."""

@@ -10,7 +10,7 @@ from hashlib import blake2b
 import numpy as np
 
 from trellis import Completion, SampleRequest
-from trellis.errors import CapabilityError, ContractError
+from trellis.errors import CapabilityError
 from trellis.nn import Encoding
 from trellis_vllm.engine import Ask, Engine, Written
 
@@ -36,7 +36,7 @@ def sample(
         if room < 1:
             continue
         if request.choices is not None:
-            sequences = _sequences(encoding, request.choices)
+            sequences = frozenset(encoding.choices(request.choices))
             chosen += [_Choosing(prefix, room, request, sequences, index) for index in range(request.n)]
         else:
             asks += _asks(request, prefix, room, tuple(sorted(encoding.end_ids)))
@@ -95,15 +95,6 @@ def _completion(written: Written, request: SampleRequest, encoding: Encoding) ->
     return Completion(written.ids[:count], tuple(pieces), written.log_probs[:count], finish)  # type: ignore[arg-type]
 
 
-def _sequences(encoding: Encoding, texts: Sequence[str]) -> frozenset[tuple[int, ...]]:
-    """Return the tokens of the choices; one that begins another is followed by the end token."""
-    sequences = {encoding.step(text) for text in texts}
-    if not sequences or () in sequences:
-        raise ContractError("`choices` of a request are one text or more, none of them empty; None allows every text")
-    begun = {longer[:length] for longer in sequences for length in range(1, len(longer))}
-    return frozenset((*ids, encoding.end_id) if ids in begun else ids for ids in sequences)
-
-
 @dataclass(slots=True)
 class _Choosing:
     """A completion that is one of given sequences, and how far it is."""
@@ -141,7 +132,8 @@ class _Choosing:
     def completion(self, encoding: Encoding) -> Completion:
         decoder = encoding.decoder()
         pieces = tuple(decoder.add(token) for token in self.ids)
-        finish = "end" if self.ids[-1] == encoding.end_id else "stop" if tuple(self.ids) in self.open else "length"
+        whole = tuple(self.ids) in self.open
+        finish = "end" if whole and self.ids[-1] == encoding.end_id else "stop" if whole else "length"
         return Completion(tuple(self.ids), pieces, tuple(self.log_probs), finish)  # type: ignore[arg-type]
 
 
