@@ -27,7 +27,7 @@ from trellis_grpo.config import GRPOConfig
 from trellis_grpo.grpo import GRPO
 from trellis_sft.config import SFTConfig
 from trellis_sft.sft import SFT
-from trellis_transformers.config import TransformersConfig
+from trellis_transformers.config import LoRA, TransformersConfig
 from trellis_transformers.policy import TransformersPolicy
 from trellis_vllm.config import RolloutsConfig, VLLMConfig
 from trellis_vllm.policy import VLLMPolicy
@@ -320,6 +320,23 @@ def test_weights_are_reloaded_in_place_where_vllm_does_it_right(untied):
         nudge(policy, seed=2)
         assert policy.sample(requests())[0] != first
         assert policy.engine is engine
+
+
+@on_vllm
+def test_an_adapter_reaches_the_engine_merged_into_its_weights(tied):
+    trainer = TransformersPolicy(TransformersConfig(model=tied, device="cpu", lora=LoRA()))
+    with trained(trainer) as policy:
+        policy.sample(requests(max_tokens=2))
+        plain = policy.log_probs([replace(requests()[0].prefix, steps=(Step("15\n"),))])
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for parameter in filter(lambda p: p.requires_grad, policy.module.parameters()):
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+        ours = policy.sample(requests(temperature=0.0))
+        assert policy.num_syncs == 2
+        assert policy.difference < 1e-4
+        assert [c[0].token_ids for c in ours] == [c[0].token_ids for c in trainer.sample(requests(temperature=0.0))]
+        assert policy.log_probs(plain)[0].log_prob != pytest.approx(plain[0].log_prob, abs=1e-2), "it changed something"
 
 
 @on_vllm
