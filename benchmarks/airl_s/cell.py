@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,7 @@ from trellis import (
 from trellis.contracts.task import by_problem
 from trellis.records import rollout_from_json, rollout_to_json
 from trellis.run.files import rename_directory
+from trellis.run.measures import within_problem_auc
 from trellis.run.sampling import draw_batch, sample_rollouts
 from trellis.search import run_searches
 from trellis.types import Completion, Problem, Split, Trajectory
@@ -127,6 +129,9 @@ class Cell:
         self._kept_as: dict[str, str] = {}
         if (self.root / "seconds.json").exists():
             self.seconds = json.loads((self.root / "seconds.json").read_text(encoding="utf-8"))
+        self.fits: dict[str, list[float]] = {}
+        if (self.root / "fits.json").exists():
+            self.fits = json.loads((self.root / "fits.json").read_text(encoding="utf-8"))
 
     @cached_property
     def task(self) -> Task:
@@ -239,10 +244,15 @@ class Cell:
         batch: int | None = None,
         by: BatchBy = "outcome",
         seed: int | None = None,
+        keep: Literal["auc", "loss"] = "auc",
+        fits: int | None = None,
         reads: Mapping[str, Any] | None = None,
         **collaborators: Any,
     ) -> LearnedReward:
         """Return a reward fitted on the SFT policy's rollouts (or others), loaded if it was fitted before.
+
+        Several fits are made on the same rollouts and the best on problems held out is kept, as the stage `fit-reward`
+        does it: with how luckily a fit goes, results differ by tens of points.
 
         Args:
             name: Under which it is kept, and its seconds are told.
@@ -252,33 +262,51 @@ class Cell:
             batch: Rollouts per update.
             by: How a batch is drawn (`trellis.run.sampling.draw_batch`).
             seed: Of the batches; the cell's when left out.
+            keep: By what the best is told: "auc" takes the verifier's outcomes, "loss" is the reward's own.
+            fits: At most so many; `sizes.fits` when left out.
             reads: Settings that matter only when it scores.
             collaborators: What the component takes beside the policy.
         """
-        pool = self.rollouts if rollouts is None else rollouts
+        held_out = self.rollouts[-self.sizes.held_out * self.sizes.group :]
+        held_ids = {rollout.trajectory.problem.id for rollout in held_out}
+        given = self.rollouts if rollouts is None else rollouts
+        pool = [rollout for rollout in given if rollout.trajectory.problem.id not in held_ids]
         self.sft()
         batch_size = min(batch or self.sizes.fit_batch, len(pool))
         seed = self.seed if seed is None else seed
+        fits = self.sizes.fits if fits is None else fits
         learning = {"learning_rate": self.bench.learning_rate, **config}
-        reward: LearnedReward = build(use, {**learning, **(reads or {})}, policy=self.policy, **collaborators)
         settings = {"use": use, **learning, "steps": self.sizes.fit_steps, "batch": batch_size, "by": by, "seed": seed}
         settings |= {"pool": len(pool), "group": self.sizes.group, "policy": self._kept_as["sft"]}
+        settings |= {"fits": fits, "keep": keep, "held_out": len(held_out), "enough": self.sizes.enough}
         directory = self.root / "rewards" / f"{name}-{_digest(settings)}"
         if not directory.exists():
             started = time.perf_counter()
-            traces = self.task.traces("train")
-            fit(
-                reward,
-                rollouts=pool,
-                traces=traces,
-                steps=self.sizes.fit_steps,
-                batch_size=batch_size,
-                by=by,
-                seed=seed,
-            )
-            self.keep(directory, reward.save, name=f"rewards/{name}", seconds=time.perf_counter() - started)
-        reward.load(directory)
-        return reward
+            traces = by_problem(tuple(self.task.traces("train")))
+            reward: LearnedReward = build(use, learning, policy=self.policy, **collaborators)
+            best: tuple[float, Path] | None = None
+            self.fits[name] = []
+            for k in range(fits):
+                # Far apart: a fit of another cell's seed is another fit.
+                again = seed + 1000 * k
+                fit(reward, pool, traces, steps=self.sizes.fit_steps, batch_size=batch_size, by=by, seed=again)
+                quality = _quality(reward, held_out, traces, keep=keep)
+                self.fits[name].append(quality)
+                if best is None or quality > best[0]:
+                    best = quality, directory.with_name(f".{directory.name}.{k}")
+                    best[1].mkdir(parents=True, exist_ok=True)
+                    reward.save(best[1])
+                if keep == "auc" and quality >= self.sizes.enough:
+                    break
+            assert best is not None
+            (self.root / "fits.json").write_text(json.dumps(self.fits, indent=1), encoding="utf-8")
+            self.note(f"rewards/{name}", time.perf_counter() - started)
+            rename_directory(best[1], directory)
+            for left in directory.parent.glob(f".{directory.name}.*"):
+                shutil.rmtree(left)
+        found: LearnedReward = build(use, {**learning, **(reads or {})}, policy=self.policy, **collaborators)
+        found.load(directory)
+        return found
 
     def measure(
         self,
@@ -320,21 +348,40 @@ class Cell:
 
 def fit(
     reward: LearnedReward,
-    *,
     rollouts: Sequence[Rollout],
-    traces: Iterable[Trajectory],
+    traces: Mapping[str, list[Trajectory]],
+    *,
     steps: int,
     batch_size: int,
     by: BatchBy,
     seed: int,
 ) -> None:
     """Fit a reward anew: `steps` updates on batches drawn from the rollouts, with the traces of their problems."""
-    known = by_problem(tuple(traces))
     reward.reset(seed=seed, num_updates=steps)
     for step in range(steps):
         batch = draw_batch(rollouts, batch_size, by=by, rng=np.random.default_rng([seed, step]))
-        ids = dict.fromkeys(rollout.trajectory.problem.id for rollout in batch)
-        reward.update([trace for i in ids for trace in known.get(i, ())], batch)
+        reward.update(_of_problems(traces, batch), batch)
+
+
+def _quality(
+    reward: LearnedReward,
+    held_out: Sequence[Rollout],
+    traces: Mapping[str, list[Trajectory]],
+    *,
+    keep: Literal["auc", "loss"],
+) -> float:
+    """Return how good a fit is on problems held out; more is better."""
+    if keep == "loss":
+        loss = reward.loss(_of_problems(traces, held_out), held_out)
+        return -np.inf if loss is None else -loss
+    scored = [rollout for rollout in held_out if rollout.trajectory.steps]
+    last = [steps[-1] for steps in reward.score([rollout.trajectory for rollout in scored])]
+    return within_problem_auc(scored, last) or 0.0
+
+
+def _of_problems(traces: Mapping[str, list[Trajectory]], rollouts: Sequence[Rollout]) -> list[Trajectory]:
+    ids = dict.fromkeys(rollout.trajectory.problem.id for rollout in rollouts)
+    return [trace for i in ids for trace in traces.get(i, ())]
 
 
 def _digest(settings: Mapping[str, Any]) -> str:

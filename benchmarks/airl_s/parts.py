@@ -62,7 +62,7 @@ def search_part(cell: Cell) -> Row:
     for name, search in found.items():
         for reward_name in {"best-of-n": tuple(rewards), "beam": STEERING, "mcts": STEERING}.get(name, FEW):
             rows.append(_row(name, reward_name, _at(cell, policy, search, rewards[reward_name], majority.tokens)))
-    return {"rows": rows, "assess": _assess(cell, rewards), "seconds": dict(cell.seconds)}
+    return {"rows": rows, "assess": _assess(cell, rewards), "seconds": dict(cell.seconds), "fits": cell.fits}
 
 
 def policies_part(cell: Cell) -> Row:
@@ -171,7 +171,7 @@ def refit_part(cell: Cell) -> Row:
     rows = []
     for name, config in {"newest weights": {**GIVEN, "average": 0.0}, "average": GIVEN}.items():
         fits = [
-            cell.measure(policy, search, airl_given(cell, f"refit-{name}-{k}", config, seed=100 + k))
+            cell.measure(policy, search, airl_given(cell, f"refit-{name}-{k}", config, seed=100 + k, fits=1))
             for k in range(cell.sizes.fits)
         ]
         rows += [{"variant": name, "fit": k, **_row("best-of-n", "airl f", one)} for k, one in enumerate(fits)]

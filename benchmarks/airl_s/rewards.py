@@ -19,23 +19,35 @@ LOG_PI_WEIGHT = 0.5
 
 LEARNING = {"average": 0.99}
 """The same for every learned reward; the learning rate is the task's (`BenchTask`)."""
-OWN = {"experts": "rollouts", **LEARNING}
+OWN = {"experts": "rollouts", "search_score": "l", **LEARNING}
 """Experts are the policy's own rollouts that the verifier found correct."""
-GIVEN = {"experts": "traces", "hard_negatives": {"share": 0.5}, **LEARNING}
+GIVEN = {"experts": "traces", "hard_negatives": {"share": 0.5}, "search_score": "l", **LEARNING}
 """Experts are given traces: no verifier, no labels; half of the negatives are traces made wrong."""
 TRACES_PER_PROBLEM = 8
 
 
 def airl_own(
-    cell: Cell, name: str, config: Mapping[str, Any], *, score: str = "f", seed: int | None = None
+    cell: Cell,
+    name: str,
+    config: Mapping[str, Any],
+    *,
+    score: str = "f",
+    seed: int | None = None,
+    fits: int | None = None,
 ) -> RewardModel:
     """Return AIRL with experts among the policy's own rollouts."""
     reads = {"search_score": score, "log_pi_weight": LOG_PI_WEIGHT}
-    return cell.fitted(name, "airl", config, reads=reads, seed=seed)
+    return cell.fitted(name, "airl", config, reads=reads, seed=seed, fits=fits)
 
 
 def airl_given(
-    cell: Cell, name: str, config: Mapping[str, Any], *, score: str = "f", seed: int | None = None
+    cell: Cell,
+    name: str,
+    config: Mapping[str, Any],
+    *,
+    score: str = "f",
+    seed: int | None = None,
+    fits: int | None = None,
 ) -> RewardModel:
     """Return AIRL with given traces as experts."""
     hard = config.get("hard_negatives")
@@ -49,6 +61,9 @@ def airl_given(
         batch=cell.sizes.fit_batch // 2,
         by="rollout",
         seed=seed,
+        # Neither outcomes nor labels choose the fit either.
+        keep="loss",
+        fits=fits,
         reads={"search_score": score, "log_pi_weight": LOG_PI_WEIGHT},
         task=cell.task,
         experts=cell.task_with(traces_per_problem=TRACES_PER_PROBLEM),

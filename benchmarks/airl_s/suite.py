@@ -88,7 +88,10 @@ class Sizes:
         group: Rollouts of each.
         fit_steps: Updates of each fit.
         fit_batch: Trajectories per update, experts and negatives together.
-        fits: Independent fits of the part "refit".
+        fits: At most so many fits of each reward, of which the best on problems held out is kept; also the number of
+            single fits that the part "refit" compares.
+        held_out: Of `fit_problems`, so many are held out.
+        enough: A held-out AUC at which no further fit is made.
         rl_steps: GRPO's iterations, of `rl_problems` x `group` rollouts.
         rl_problems: Problems per iteration.
         problems: Test problems.
@@ -102,7 +105,9 @@ class Sizes:
     group: int = 8
     fit_steps: int = 400
     fit_batch: int = 256
-    fits: int = 3
+    fits: int = 2
+    held_out: int = 128
+    enough: float = 0.9
     rl_steps: int = 100
     rl_problems: int = 32
     problems: int = 150
@@ -118,6 +123,7 @@ QUICK = Sizes(
     fit_steps=20,
     fit_batch=64,
     fits=2,
+    held_out=16,
     rl_steps=4,
     rl_problems=16,
     problems=20,

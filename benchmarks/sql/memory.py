@@ -82,6 +82,8 @@ def fill(journal: Journal) -> None:
                         "random",
                         "c",
                         180004,
+                        "",
+                        "",
                     )
                     db.execute(f"INSERT INTO measurement VALUES (NULL, {', '.join('?' * len(row))})", row)
                 decided = (at, key, DATABASE, "serve", "", "measured faster", None)
@@ -150,16 +152,25 @@ def store_alone(store_of: Callable[[], RetrievalStore]) -> dict[str, object]:
     def add() -> None:
         for first in range(0, RECORDS, AT_ONCE):
             rows = rows_ND[first : first + AT_ONCE].tolist()
-            store.add([Record(f"q{first + i}", tuple(row), {"embedder": "v1"}) for i, row in enumerate(rows)])
+            store.add(
+                [
+                    Record(f"q{first + i}", tuple(row), {"embedder": "v1", "place": (first + i) % (RECORDS // 10)})
+                    for i, row in enumerate(rows)
+                ]
+            )
 
     filled = milliseconds(add)
     store.close()
     store = store_of()
     asked = rows_ND[RECORDS:].tolist()
     first = milliseconds(lambda: store.query(asked[0], K))
-    taken = spread([milliseconds(lambda: store.query(vector, K)) for vector in asked])  # noqa: B023
+    conditions = {"query": None, "query, ten records fit": {"place": 7}, "query, all records fit": {"embedder": "v1"}}
+    taken = {
+        name: spread([milliseconds(lambda: store.query(vector, K, where)) for vector in asked])  # noqa: B023
+        for name, where in conditions.items()
+    }
     store.close()
-    return {"fill": filled, "first query after opening": first, "query": taken}
+    return {"fill": filled, "first query after opening": first, **taken}
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from trellis.run.stages.config import (
 )
 
 _TRAINABLE = Need("policy", capabilities=frozenset({"trainable"}))
+_EXECUTOR = Need("executor", optional=True)
 
 
 @hookimpl
@@ -39,7 +40,7 @@ def trellis_stages() -> Iterable[Component]:
         summary="stores rollouts of the policy as it is for later stages",
         config=SampleConfig,
         factory="trellis.run.stages.sample:Sample",
-        needs={"policy": Need("policy"), "task": Need("task")},
+        needs={"policy": Need("policy"), "task": Need("task"), "executor": _EXECUTOR},
     )
     yield Component(
         name="fit-reward",
@@ -57,7 +58,12 @@ def trellis_stages() -> Iterable[Component]:
         summary="measures the policy and rewards on the same rollouts, without any search",
         config=AssessConfig,
         factory="trellis.run.stages.assess:Assess",
-        needs={"policy": Need("policy"), "task": Need("task"), "reward": Need("reward", optional=True, many=True)},
+        needs={
+            "policy": Need("policy"),
+            "task": Need("task"),
+            "reward": Need("reward", optional=True, many=True),
+            "executor": _EXECUTOR,
+        },
     )
     yield Component(
         name="evolve",
@@ -84,6 +90,7 @@ def trellis_stages() -> Iterable[Component]:
             "task": Need("task"),
             "searches": Need("search", many=True, entails={"reward": "reward"}),
             "reward": Need("reward", optional=True, many=True),
+            "executor": _EXECUTOR,
         },
     )
 

@@ -100,6 +100,8 @@ class Component:
             kit alike. The known ones are listed in the contract of its kind.
         extra: The pip extra of its distribution that brings its optional dependencies, e.g. "chroma".
         modules: The optional modules it imports, so that a missing one is found before a run starts.
+        capability_extras: The extra and the module that a capability takes, by capability, where the component does without
+            them otherwise: looked for where something needs that capability.
     """
 
     name: str
@@ -110,6 +112,7 @@ class Component:
     capabilities: frozenset[str] = frozenset()
     extra: str | None = None
     modules: tuple[str, ...] = ()
+    capability_extras: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def load_config(self) -> type[Config]:
         """Return the configuration class, importing its module if it is given by name."""

@@ -10,9 +10,11 @@
     ├── TaskError                   a task cannot make what its config asks for
     ├── ProblemSyntaxError          a problem a person typed cannot be read
     ├── TokenizerError              text and vocabulary do not fit
+    ├── GrammarError                a grammar cannot be read, or a completion does not match it
     ├── CapabilityError             a component was asked for something it does not offer
     ├── PromptTemplateError     a prompt's template cannot be used
     ├── PromptTooLongError      a prompt does not fit its budget
+    ├── EndpointError           an inference server failed for good
     ├── NotFittedError              a learned reward was used before it had learned anything
     ├── ContractError               a plugin's answer breaks its contract
     ├── NothingSolvedError          no sampled solution is correct: there is nothing to learn from
@@ -201,6 +203,18 @@ class TokenizerError(TrellisError):
     """Text and vocabulary do not fit."""
 
 
+class GrammarError(TrellisError):
+    """A grammar cannot be read, or a completion does not match it.
+
+    Attributes:
+        line: Where in the grammar, from 1; None where it is not about a line of it.
+    """
+
+    def __init__(self, message: str, *, line: int | None = None) -> None:
+        self.line = line
+        super().__init__(message)
+
+
 class CapabilityError(TrellisError):
     """A component was asked for something it does not offer.
 
@@ -246,6 +260,20 @@ class PromptTooLongError(TrellisError):
             f"the prompt of {problem} has {num_tokens} tokens, without references and history, and may have {max_tokens}: "
             "raise `max_tokens`, or take a shorter form of prompt"
         )
+
+
+class EndpointError(TrellisError):
+    """An inference server failed for good: it refused a request, or failed as often as it was asked again.
+
+    Attributes:
+        endpoint: Its address.
+        status: The HTTP status of its last answer; None where there was none.
+    """
+
+    def __init__(self, endpoint: str, *, status: int | None, reason: str) -> None:
+        self.endpoint = endpoint
+        self.status = status
+        super().__init__(f"{endpoint}{'' if status is None else f' (status {status})'}: {reason}")
 
 
 class NotFittedError(TrellisError):
@@ -301,14 +329,26 @@ class NumericsError(TrellisError):
 
 
 class MemoryExhaustedError(TrellisError):
-    """A device's memory ran out with a single trajectory going through the model at a time."""
+    """A device's memory ran out where no smaller batch can be tried.
 
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            "out of memory with one trajectory at a time. Of the policy's settings, `lora: {}` trains an adapter in place of "
-            "the weights, `gradient_checkpointing: true` keeps less of each layer, and `dtype: bfloat16` halves the weights; "
-            f"or lower `max_tokens`, or take a smaller model. The device says: {why}"
-        )
+    Args:
+        why: What the device says.
+        tokens: How many tokens went through at once, where fewer would do; None where it was a single trajectory.
+    """
+
+    def __init__(self, why: str, *, tokens: int | None = None) -> None:
+        if tokens is None:
+            mend = (
+                "out of memory with one trajectory at a time. Of the policy's settings, `lora: {}` trains an adapter in place "
+                "of the weights, `gradient_checkpointing: true` keeps less of each layer, and `dtype: bfloat16` halves the "
+                "weights; or lower `max_tokens`, or take a smaller model."
+            )
+        else:
+            mend = (
+                f"out of memory with {tokens} tokens at once. On several processes that is not halved by itself: set "
+                f"`batch_tokens: {max(1, tokens // 2)}` in the policy."
+            )
+        super().__init__(f"{mend} The device says: {why}")
 
 
 class BudgetExhausted(TrellisError):  # noqa: N818 - it tells a search to conclude, nothing went wrong

@@ -107,7 +107,8 @@ class TrellisSpecs:
 
         @hookimpl
         def trellis_policies():
-            yield Component("guess", "one of two words", GuessConfig, f"{__name__}:Guess")
+            knows = frozenset({"log-probs"})
+            yield Component("guess", "one of two words", GuessConfig, f"{__name__}:Guess", capabilities=knows)
         ```
         """
         return ()

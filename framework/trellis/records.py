@@ -19,10 +19,11 @@ def rollout_to_json(rollout: Rollout) -> dict[str, Any]:
             "data": dict(trajectory.problem.data),
         },
         "prompt": trajectory.prompt,
-        "steps": [[s.text, s.token_ids, s.log_probs] for s in trajectory.steps],
+        "steps": [[s.text, s.token_ids, s.log_probs, *([s.choices] if s.choices else [])] for s in trajectory.steps],
         "finished": trajectory.finished,
         "cut": trajectory.cut,
         "answer": trajectory.answer,
+        "grammar": trajectory.grammar,
         "outcome": asdict(rollout.outcome),
         "step": rollout.step,
     }
@@ -33,9 +34,10 @@ def rollout_from_json(record: Mapping[str, Any]) -> Rollout:
     trajectory = Trajectory(
         problem=Problem(**record["problem"]),
         prompt=record["prompt"],
-        steps=tuple(Step(text, tuple(ids), tuple(log_probs)) for text, ids, log_probs in record["steps"]),
+        steps=tuple(Step(text, *map(tuple, rest)) for text, *rest in record["steps"]),
         finished=record["finished"],
         cut=record["cut"],
         answer=record["answer"],
+        grammar=record.get("grammar"),
     )
     return Rollout(trajectory, Outcome(**record["outcome"]), step=record["step"])

@@ -37,18 +37,27 @@ class Step:
     Attributes:
         text: The step's text. The texts of a trajectory's steps, joined, are the whole completion.
         token_ids: The policy's tokens of this step, the end-of-sequence token included in the last step of a
-            finished trajectory. Empty when no policy has read the step yet.
-        log_probs: Natural logarithm of the probability of each token at temperature 1; as long as `token_ids`.
+            finished trajectory. Empty when no policy has read the step yet, or where a server did and kept them to itself:
+            whoever reads the step then encodes its text.
+        log_probs: Natural logarithm of the probability of each token at temperature 1, among what goes on with one of
+            `choices` where there are any; as long as `token_ids`, where there are any.
+        choices: What the step had to be one of; empty where it could be any text.
     """
 
     text: str
     token_ids: tuple[int, ...] = ()
     log_probs: tuple[float, ...] = ()
+    choices: tuple[str, ...] = ()
 
     @property
     def log_prob(self) -> float:
         """The sum of `log_probs`: log π(step | prefix)."""
         return sum(self.log_probs)
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens it is known to have."""
+        return len(self.token_ids) or len(self.log_probs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +71,8 @@ class Trajectory:
         finished: Whether the sequence has been ended (by the policy's end-of-sequence token, or as a given trace).
         cut: Whether a token limit cut it short: it can be neither continued nor correct.
         answer: What the task reads as the final answer; None until `finished`, or where there is none.
+        grammar: A grammar (GBNF) that all steps together match, as far as they go. A policy with capability "grammar" samples
+            under it, and gives log-probabilities under the same mask, when sampling and when scoring alike.
     """
 
     problem: Problem
@@ -70,6 +81,7 @@ class Trajectory:
     finished: bool = False
     cut: bool = False
     answer: str | None = None
+    grammar: str | None = None
 
     @property
     def open(self) -> bool:
@@ -84,7 +96,7 @@ class Trajectory:
     @property
     def num_tokens(self) -> int:
         """How many tokens the steps hold, the prompt not counted."""
-        return sum(len(step.token_ids) for step in self.steps)
+        return sum(step.num_tokens for step in self.steps)
 
     @property
     def log_prob(self) -> float:
@@ -100,11 +112,16 @@ class Outcome:
         correct: Whether the problem is solved.
         score: The outcome reward, in [0, 1]; 1.0 exactly when `correct`.
         reason: Why it is not correct, for a person; empty when it is.
+        gain: Natural logarithm of how many times better than a reference it was measured to be (of a query: the default plan's
+            time over its own); None where nothing was measured.
+        bounded: Whether it was stopped before its end, so that `gain` is what it could have reached at most.
     """
 
     correct: bool
     score: float
     reason: str = ""
+    gain: float | None = None
+    bounded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +144,13 @@ class SampleRequest:
     """What a policy is asked to continue.
 
     Attributes:
-        prefix: The trajectory to continue; its steps' `token_ids` are used as they are where present.
+        prefix: The trajectory to continue; its steps' `token_ids` are used as they are where present. Where it has a grammar, its
+            steps and the completion together match it; only policies with capability "grammar" take one.
         n: How many independent completions.
         max_tokens: At most so many new tokens in each.
         stop: A completion ends right after this text; None runs on to the end of the sequence.
         temperature: 0 takes the most probable token each time.
         seed: Fixes the samples of this request, whatever else is in the batch.
-        grammar: A grammar (GBNF) the completion must match; only policies with capability "grammar" take one.
         choices: The completion is exactly one of these texts, and ends with its last token (`finish` is "stop"); where one is
             the beginning of another, with the end-of-sequence token after it ("end"). `stop` does nothing then. Only policies
             with capability "choices" take them.
@@ -145,8 +162,12 @@ class SampleRequest:
     stop: str | None = None
     temperature: float = 1.0
     seed: int = 0
-    grammar: str | None = None
     choices: tuple[str, ...] | None = None
+
+    @property
+    def grammar(self) -> str | None:
+        """The prefix's grammar."""
+        return self.prefix.grammar
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,17 +175,25 @@ class Completion:
     """What a policy answers.
 
     Attributes:
-        token_ids: The new tokens, the end-of-sequence token included.
-        pieces: The text each token adds; joined they are the completion's text. As long as `token_ids`.
+        token_ids: The new tokens, the end-of-sequence token included; empty where a server keeps them to itself.
+        pieces: The text each token adds; joined they are the completion's text. As long as `token_ids`, or as `log_probs`; one
+            piece where there are neither.
         log_probs: Natural log-probability of each token at temperature 1, under the same mask (of grammar or choices)
-            as sampling.
+            as sampling; empty where they are not known, which policies with capability "log-probs" know.
         finish: "end": end of sequence; "stop": the stop text, or the end of a choice; "length": out of tokens.
+        count: How many tokens were sampled, where `pieces` does not say.
     """
 
     token_ids: tuple[int, ...]
     pieces: tuple[str, ...]
     log_probs: tuple[float, ...]
     finish: Literal["end", "stop", "length"]
+    count: int | None = None
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens were sampled: what budgets count."""
+        return len(self.pieces) if self.count is None else self.count
 
     @property
     def text(self) -> str:

@@ -17,7 +17,7 @@ FRAMEWORK = ROOT / "framework" / "trellis"
 PLUGINS = [path for path in sorted(ROOT.glob("plugins/*/*")) if path.is_dir() and path.name != "__pycache__"]
 FLOORS = (
     {"errors", "types"},
-    {"component", "records", "sidecar", "sql"},
+    {"component", "distributed", "records", "sidecar", "sql"},
     {"contracts", "hooks", "nn"},
     {"trellis", "fitting", "measuring", "memory", "procedural"},
     {"exploring", "plugins", "search"},
@@ -25,6 +25,7 @@ FLOORS = (
     {"run"},
     {"builtin", "report", "scaffold", "testing"},
     {"cli"},
+    {"__main__"},
 )
 """The parts of the framework from the ground up; `trellis` is its `__init__`, which brings in the contracts alone."""
 FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}

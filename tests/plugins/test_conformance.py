@@ -27,6 +27,7 @@ CONFIGS: dict[str, dict[str, object]] = {
     "jsonl/jsonl": {"train": str(DATA / "gsm8k-train.jsonl"), "test": str(DATA / "gsm8k-test.jsonl")},
     "mcts/mcts": {"widening": 1.0},
     "prm/monte-carlo": {"completions": 2, "max_tokens": 24},
+    "ray/ray": {"workers": 2},
     "reasoning/arithmetic": FEW_PROBLEMS,
     "reasoning/countdown": FEW_PROBLEMS,
     "reasoning/equation": FEW_PROBLEMS,
@@ -40,6 +41,9 @@ CONFIGS: dict[str, dict[str, object]] = {
     },
 }
 """Small sizes, for quick checks; a component that is not here takes its defaults."""
+
+SLOW = {"ray/ray"}
+"""Those that start processes for every check."""
 
 EXPECTED_FAILURES: dict[str, dict[str, str]] = {}
 """By component: the checks known to fail, and why."""
@@ -76,9 +80,20 @@ def chroma(request, tmp_path_factory):
         CONFIGS["chroma/chroma-server"] = {"host": "127.0.0.1", "port": request.getfixturevalue("chroma_port")}
 
 
-@pytest.mark.usefixtures("running_server", "small_model", "chroma")
-@pytest.mark.parametrize("component", COMPONENTS)
-def test_it_passes_the_kit(component):
+@pytest.fixture(scope="module")
+def inference_server(serve):
+    """An inference server for the policies that ask one."""
+    server = serve()
+    server.grammar = r"root ::= [ -~\n]*"
+    CONFIGS["openai/openai"] = {"base_urls": [server.url], "server": "vllm", "end_token": "<|end|>"}
+    CONFIGS["openai/openai-chat"] = {"base_urls": [server.url], "server": "vllm"}
+
+
+@pytest.mark.usefixtures("running_server", "small_model", "chroma", "inference_server")
+@pytest.mark.parametrize("component", [pytest.param(c, marks=pytest.mark.slow) if c in SLOW else c for c in COMPONENTS])
+def test_it_passes_the_kit(component, request):
+    if component == "ray/ray":
+        request.getfixturevalue("cluster")
     if component.startswith("chroma/"):
         pytest.importorskip("chromadb")
     if component.startswith("vllm/"):

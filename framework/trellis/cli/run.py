@@ -29,6 +29,7 @@ def run(
     """Run a pipeline, or go on with one that was stopped. Ctrl-C finishes the step and saves."""
     from rich.console import Console
 
+    from trellis.distributed import start
     from trellis.report.table import policies_table, results_table, rewards_table
     from trellis.run.pipeline import run_pipeline
     from trellis.spec import load_pipeline
@@ -36,7 +37,9 @@ def run(
     loaded = load_pipeline(
         pipeline, overrides=set_ or (), seed=seed, device=device, allow_local_plugins=not no_local_plugins
     )
-    warn_of_failures(loaded.registry)
+    main = start().main
+    if main:
+        warn_of_failures(loaded.registry)
     console = Console()
     # A table that is cut to fit says nothing: a narrow terminal wraps its lines instead.
     tables = Console(width=max(200, console.width))
@@ -45,6 +48,10 @@ def run(
     except KeyboardInterrupt as interrupt:
         typer.echo("\n".join(["stopped at once", *getattr(interrupt, "__notes__", [])]), err=True)
         raise
+    if not main:
+        if done.interrupted:
+            raise typer.Exit(130)
+        return
     for name, stage in done.results.stages.items():
         if stage.rows:
             tables.print(results_table(f"{loaded.name}: {name}", stage.rows))

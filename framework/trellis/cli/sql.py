@@ -323,16 +323,13 @@ def _one(given: str) -> NamedQuery:
 
 
 def _parse(named: NamedQuery, backend: DatabaseBackend | None) -> Query:
-    from trellis.sql.reader import parse_query
-    from trellis.sql.safety import check_safe
+    from trellis.sql.reader import parse_safe
 
     try:
         if backend is not None:
             read: Query = backend.parse(named.sql)
             return read
-        query = parse_query(named.sql)
-        check_safe(query.tree, dialect=query.dialect)
-        return query
+        return parse_safe(named.sql)
     except SQLError as error:
         error.add_note(f"in {named.name}, which begins at line {named.line}")
         raise

@@ -9,20 +9,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trellis.cli.output import JsonFlag, echo_json, echo_table
-from trellis.cli.sql import Dialect, Dsn, Embedded, QueryText, _database, _queries
+from trellis.cli.sql import Dialect, Dsn, Embedded, _database, _queries
 
 if TYPE_CHECKING:
     from trellis.contracts import DatabaseBackend, Proposer
+    from trellis.types import Problem
 
 PORTFOLIO = ("neighbours", "arms", "moves", "random-orders")
 """The proposers that are asked in turn where none is named: none needs a model, and each finds what others miss."""
 
 
 def explore(
-    query: QueryText,
     memory: Annotated[
         Path, typer.Option("--memory", envvar="TRELLIS_MEMORY", help="The journal, made if it is not there.")
     ],
+    query: Annotated[
+        str | None, typer.Argument(metavar="QUERY", help="SQL, a file or folder of it, or - for standard input.")
+    ] = None,
+    recorded: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="In QUERY's place: so many queries that took longest in all, by the server's pg_stat_statements.",
+        ),
+    ] = None,
     dsn: Dsn = None,
     embedded: Embedded = None,
     dialect: Dialect = None,
@@ -52,8 +62,12 @@ def explore(
     from trellis.types import Problem
 
     config = ExploreConfig(tried=tried, seconds=seconds, share=share, seed=seed)
-    problems = [Problem(named.name, named.sql) for named in _queries(query)]
+    if (query is None) == (recorded is None):
+        raise typer.BadParameter("give a QUERY, or --recorded N for what the server has run, and not both")
+    problems = [] if query is None else [Problem(named.name, named.sql) for named in _queries(query)]
     with _database(dsn, embedded, None, dialect=dialect) as backend, closing(Journal(memory)) as journal:
+        if recorded is not None:
+            problems = _recorded(backend, recorded, seed)
         store = build("sqlite", {"path": str(memory.with_name(memory.name + ".vectors"))})
         with closing(store):
             embedder = build("sql-features", database=backend)
@@ -82,6 +96,13 @@ def explore(
         echo_json(documents)
     else:
         typer.echo(f"kept in {memory}; serve from it with trellis.sql.connect(dsn, memory='{memory}')")
+
+
+def _recorded(backend: DatabaseBackend, limit: int, seed: int) -> list[Problem]:
+    from trellis.plugins import build
+
+    task = build("recorded", {"limit": limit, "seed": seed, "skip_unusable": True}, database=backend)
+    return [problem for split in ("train", "validation", "test") for problem in task.problems(split)]
 
 
 def _proposer(names: tuple[str, ...] | list[str], backend: DatabaseBackend) -> Proposer:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
 from trellis.cli.output import JsonFlag, echo_json, echo_table
 from trellis.cli.sql import Dialect, Dsn, Embedded, _database, _text
 from trellis.cli.sql import app as app
-from trellis.errors import MemoryFileError, SQLError
+from trellis.errors import MemoryFileError, SQLError, did_you_mean
 
 if TYPE_CHECKING:
     from trellis.contracts import DatabaseBackend, HintedStatement
     from trellis.memory.journal import DecisionEntry, Journal, QueryEntry
-    from trellis.memory.serving import ServingConfig
 
 MemoryOption: TypeAlias = Annotated[Path, typer.Option("--memory", envvar="TRELLIS_MEMORY", help="The journal's file.")]
 QueryName: TypeAlias = Annotated[
@@ -31,6 +29,7 @@ Format: TypeAlias = Literal["pg_hint_plan", "pg_plan_advice", "sql"]
 @app.command()
 def status(memory: Annotated[Path, typer.Argument(help="The journal's file.")], json: JsonFlag = False) -> None:
     """Say what a memory knows: queries, measurements, what is served, what it gains, what fell back."""
+    from trellis.memory.journal import newest
     from trellis.memory.summary import status as status_of
 
     with _journal(memory) as journal:
@@ -43,7 +42,7 @@ def status(memory: Annotated[Path, typer.Argument(help="The journal's file.")], 
             "measured": len(one.measurements),
             "decision": "" if one.decision is None else one.decision.action,
             "hints": "" if one.decision is None else one.decision.hints,
-            "speedup": max((m.speedup for m in one.measurements if m.judgement == "faster"), default=None),
+            "speedup": max((m.speedup for m in newest(one.measurements) if m.judgement == "faster"), default=None),
             "served": one.num_served,
             "untouched": one.num_default,
             "fallbacks": one.num_fallbacks,
@@ -151,6 +150,46 @@ def forget(
 
 
 @app.command()
+def rebuild(
+    memory: MemoryOption,
+    dsn: Dsn = None,
+    embedded: Embedded = None,
+    store: Annotated[str, typer.Option(help="Which store: sqlite, chroma, pgvector, …")] = "sqlite",
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Of the store's configuration, e.g. path=chroma; may be repeated."
+        ),
+    ] = None,
+    embedder: Annotated[str, typer.Option(help="What makes its vectors.")] = "sql-features",
+) -> None:
+    """Make a memory's index of similar queries anew from its journal, e.g. where its file is damaged.
+
+    What is there is set aside, not deleted. The journal holds everything and is only read. The store is the one that `explore`
+    keeps beside the journal, or what a pipeline's store is, named by --store and --set.
+    """
+    from trellis.memory.memory import Memory
+    from trellis.plugins import registry
+
+    stores, embedders = registry().find(store, "store"), registry().find(embedder, "embedder")
+    settings = dict(item.partition("=")[::2] for item in set_ or ())
+    if stores.id == "sqlite/sqlite":
+        settings.setdefault("path", f"{memory}.vectors")
+    with _journal(memory) as journal, _database(dsn, embedded, None) as backend:
+        stores.check_extra()
+        moved = stores.record.load_factory().set_aside(stores.config(settings))
+        if moved is not None:
+            typer.echo(f"what was there is {moved} now")
+        given = [{"database": backend} if "database" in one.record.needs else {} for one in (stores, embedders)]
+        with closing(stores.build(settings, given[0])) as made:
+            made.clear()
+            vectors = embedders.build({}, given[1])
+            # A memory adds what its store lacks.
+            Memory(journal, database=backend.identity, store=made, embedder=vectors, parse=backend.parse)
+            typer.echo(f"{store}: {made.count()} queries of {memory}")
+
+
+@app.command()
 def verify(
     memory: MemoryOption,
     dsn: Dsn = None,
@@ -161,89 +200,46 @@ def verify(
     withdrawn: Annotated[
         bool, typer.Option("--withdrawn", help="Also what was withdrawn: served again if it pays.")
     ] = False,
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="DATABASE", help="Take what is served on another database.")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Measure served plans again, in pairs, and withdraw those that do not pay or whose result differs."""
+    """Measure served plans again, in pairs, and withdraw those that do not pay or whose result differs.
+
+    With --from, what another database serves is measured on this one, and what pays is served here: after an upgrade of the
+    server, or from a copy of the data. `trellis sql status --json` names databases.
+    """
+    from trellis.exploring.verifying import verify as verify_plan
     from trellis.measuring.config import MeasureConfig
     from trellis.memory.drift import note_catalog
-    from trellis.memory.serving import ServingConfig
 
     config = MeasureConfig(pairs=pairs, min_pairs=3, timeout_ms=timeout_ms)
     rows = []
     with _journal(memory) as journal, _database(dsn, embedded, None, dialect=dialect) as backend:
         note_catalog(journal, backend.catalog())
+        source = backend.identity if from_ is None else _known_database(journal, from_)
         actions = ("serve", "withdraw") if withdrawn else ("serve",)
-        for key, decision in journal.served(backend.identity).items():
+        for key, decision in journal.served(source).items():
             entry = journal.query(key)
             if decision.action in actions and entry is not None:
-                rows.append(_verified(journal, backend, entry, decision, config, ServingConfig()))
+                now, reason = verify_plan(journal, backend, entry, decision.hints, config=config)
+                rows.append({"query": entry.name or key[:12], "now": now, "reason": reason})
     if json:
         echo_json(rows)
     elif rows:
-        echo_table([("query", "now", "why"), *((str(r["query"]), str(r["now"]), str(r["reason"])) for r in rows)])
+        echo_table([("query", "now", "why"), *((r["query"], r["now"], r["reason"]) for r in rows)])
     else:
-        typer.echo("nothing is served on this database")
+        typer.echo(f"nothing is served on {'this database' if from_ is None else source}")
 
 
-def _verified(
-    journal: Journal,
-    backend: DatabaseBackend,
-    entry: QueryEntry,
-    decision: DecisionEntry,
-    config: Any,
-    rules: ServingConfig,
-) -> dict[str, str]:
-    """Measure one plan, note it, decide, and say what holds now."""
-    from trellis.measuring.measure import measure
-    from trellis.memory.drift import drift_of
-    from trellis.memory.journal import DecisionEntry, ExecutionEntry
-    from trellis.memory.recording import entry_of
-    from trellis.memory.serving import decide, speedup_text
-    from trellis.sql.grammar import parse_hints
-
-    name, database = entry.name or entry.key[:12], backend.identity
-    try:
-        query = backend.parse(entry.sql)
-        measured = measure(
-            backend,
-            query,
-            {"served": parse_hints(decision.hints)},
-            config,
-            on_execution=lambda variant, e: journal.add_execution(
-                ExecutionEntry(
-                    entry.key,
-                    database,
-                    decision.hints if variant == "served" else "",
-                    e.latency_ms,
-                    e.timed_out,
-                    e.num_rows,
-                    e.digest,
-                    "verify",
-                )
-            ),
+def _known_database(journal: Journal, given: str) -> str:
+    known = sorted({decision.database for decision in journal.decisions()})
+    if given not in known:
+        raise SQLError(
+            f"the memory knows no database {given!r}{did_you_mean(given, known)}: {', '.join(known) or 'none'}"
         )
-    except SQLError as error:
-        reason = f"it cannot be measured any more: {error}"
-        if decision.action == "serve":
-            journal.decide(DecisionEntry(entry.key, database, "withdraw", decision.hints, reason))
-        return {"query": name, "now": "withdraw", "reason": reason}
-    made = entry_of(
-        measured, "served", key=entry.key, hints=decision.hints, source="verify", backend=backend, at=time.time()
-    )
-    journal.add_measurement(made)
-    new = decide(
-        entry.key,
-        database,
-        journal.measurements(key=entry.key, database=database),
-        journal.decisions(key=entry.key, database=database),
-        drift=drift_of(query, journal, backend.catalog(), backend.server_version),
-        config=rules,
-    )
-    if new is not None:
-        journal.decide(new)
-    now = decision if new is None else new
-    reason = measured.variants["served"].reason or speedup_text(made)
-    return {"query": name, "now": now.action, "reason": reason if new is None else new.reason}
+    return given
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from trellis.contracts.prompt import PromptBuilder
 from trellis.contracts.proposer import Neighbour, Proposal, Proposer, Situation, Tried
 from trellis.contracts.reward import LearnedReward, RewardModel
 from trellis.contracts.search import Extend, Score, SearchAlgorithm, SearchProcess
-from trellis.contracts.stage import Finding, Stage, StageContext, StageStep
+from trellis.contracts.stage import Finding, Recipe, Stage, StageContext, StageStep
 from trellis.contracts.store import Match, Record, RetrievalStore
 from trellis.contracts.task import Task
 
@@ -57,6 +57,7 @@ __all__ = [
     "PromptBuilder",
     "Proposal",
     "Proposer",
+    "Recipe",
     "Record",
     "RecordedQuery",
     "RetrievalStore",

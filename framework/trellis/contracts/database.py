@@ -88,6 +88,11 @@ class DatabaseBackend(ABC):
         """Names the database, the same from every connection to it: what was measured on one says nothing of another."""
 
     @property
+    def settings(self) -> Mapping[str, str]:
+        """The settings that every statement runs under: plans under others cannot be compared."""
+        return {}
+
+    @property
     def server_version(self) -> int:
         """The server's version as one number that grows, e.g. 180004; 0 where there is no such thing."""
         return 0
@@ -109,13 +114,25 @@ class DatabaseBackend(ABC):
             UnsafeQueryError: It is not one SELECT, or does what a SELECT here may not.
         """
 
-    @abstractmethod
     def hinted(self, query: Query, hints: PlanHints = NO_HINTS) -> HintedStatement:
         """Return what would be sent; without hints the query's own text and no settings.
 
         Raises:
             HintError: A hint does not fit the query: an alias or index that is not there, an order that is not legal.
+            QuerySyntaxError: As `parse` raises it: a query is plain data, and may never have gone through there.
+            UnsafeQueryError: Likewise.
         """
+        from trellis.sql.fit import check_hints
+
+        self.parse(query.sql)
+        if not hints:
+            return HintedStatement(query.sql)
+        check_hints(hints, query, self.catalog())
+        return self.statement(query, hints)
+
+    @abstractmethod
+    def statement(self, query: Query, hints: PlanHints) -> HintedStatement:
+        """Return what would be sent for a query that was checked under hints, at least one, that fit it."""
 
     @abstractmethod
     def explain(self, query: Query, hints: PlanHints = NO_HINTS, *, timeout_ms: float | None = None) -> Plan:

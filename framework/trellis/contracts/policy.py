@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Policy(ABC):
     """Samples completions and says how probable they are.
 
-    Capabilities: "trainable" (is a `TrainablePolicy`), "grammar" (takes `SampleRequest.grammar`), "choices" (takes
-    `SampleRequest.choices`).
+    Capabilities: "trainable" (is a `TrainablePolicy`), "log-probs" (knows the log-probabilities of its samples, and of
+    what `log_probs` is given), "grammar" (keeps to `Trajectory.grammar`), "choices" (takes `SampleRequest.choices`).
     """
 
     @abstractmethod
@@ -35,11 +35,14 @@ class Policy(ABC):
         """Return the same trajectories, each step with its tokens and their log-probability under the present weights.
 
         Tokens that a step already carries are kept; text without tokens is encoded step by step. No gradient flows.
+
+        Raises:
+            CapabilityError: The policy cannot say (it lacks "log-probs"), or its server does not.
         """
 
     def with_log_probs(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
         """Return the same trajectories; those whose every step carries log-probabilities, as all sampled ones do, as is."""
-        known = [all(len(s.log_probs) == len(s.token_ids) > 0 for s in t.steps) for t in trajectories]
+        known = [all(s.log_probs and len(s.log_probs) == s.num_tokens for s in t.steps) for t in trajectories]
         scored = iter(self.log_probs([t for t, k in zip(trajectories, known, strict=True) if not k]))
         return [t if k else next(scored) for t, k in zip(trajectories, known, strict=True)]
 
@@ -65,7 +68,7 @@ class TrainablePolicy(Policy):
 
     @abstractmethod
     def token_log_probs(self, batch: TokenBatch, *, temperature: float = 1.0) -> torch.Tensor:
-        """Return log π of every token given those before it, with gradient.
+        """Return log π of every token given those before it, with gradient; under the mask of `batch.constrained`.
 
         Returns:
             float32 of shape (B, T); 0 where `batch.mask_BT` is False.

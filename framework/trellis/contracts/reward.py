@@ -39,6 +39,14 @@ class LearnedReward(RewardModel):
             rollouts: Trajectories of the policy with their outcomes.
         """
 
+    def loss(self, traces: Sequence[Trajectory], rollouts: Sequence[Rollout]) -> float | None:
+        """Return the loss of a batch without learning from it; None where there is none.
+
+        On problems held out, it compares fits by what the reward itself may know: with given traces as experts, without
+        any verifier. A reward that has no loss to compare leaves this method as it is.
+        """
+        return None
+
     @abstractmethod
     def reset(self, *, seed: int, num_updates: int | None = None) -> None:
         """Forget everything learned; the next update starts from the policy's present weights.

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from trellis.contracts.optimizer import State
 from trellis.types import JSON, Rollout
@@ -50,6 +50,13 @@ class StageStep:
     findings: tuple[Finding, ...] = ()
 
 
+class Recipe(Protocol):
+    """How components are built in another process, in a state that the run has saved. Can be pickled."""
+
+    def __call__(self) -> Mapping[str, Any]:
+        """Return the components by name; a process builds them once."""
+
+
 class StageContext(Protocol):
     """What the engine offers a running stage."""
 
@@ -68,6 +75,15 @@ class StageContext(Protocol):
 
     def checkpoint(self, stage: str | None, component: object) -> Path:
         """Return where the component was saved at the end of an earlier stage, or last of all."""
+
+    def recipe(self, components: Sequence[object], *, at: Mapping[str, str] | None = None) -> Recipe:
+        """Return how to build components, for an executor's workers.
+
+        Args:
+            components: Which; those that they need come along.
+            at: By a component's name the earlier stage at whose end its state is taken; others are as last saved, and as
+                built where that is never.
+        """
 
 
 class Stage(ABC):

@@ -6,6 +6,8 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from trellis.types import JSON
 
@@ -38,6 +40,21 @@ class RetrievalStore(ABC):
 
     Capabilities: "persistent" (records outlive the process), "exact" (no neighbour is missed).
     """
+
+    @classmethod
+    def set_aside(cls, config: Any) -> Path | None:
+        """Move what a store under this configuration keeps in files out of the way, unread, and return where it is now.
+
+        The way out where files are too damaged to be opened: the next store made with the configuration begins empty. None
+        where there is nothing to move.
+
+        Args:
+            config: As the constructor takes it.
+
+        Raises:
+            MemoryFileError: It is another program's, or in use.
+        """
+        return None
 
     @abstractmethod
     def add(self, records: Sequence[Record]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from trellis.errors import CapabilityError, ContractError
-from trellis.types import Completion, Outcome, Problem, Split, Step, Trajectory
+from trellis.types import Completion, Outcome, Problem, Rollout, Split, Step, Trajectory
 
 
 class Task(ABC):
@@ -26,6 +26,9 @@ class Task(ABC):
     traces_grow: bool = False
     """Whether traces come about while a pipeline runs, so that a task without any may have some later."""
 
+    constrained: bool = False
+    """Whether every step has to be one of `legal_steps`: a policy then samples among them alone (`trellis.sampling`)."""
+
     @abstractmethod
     def problems(self, split: Split) -> Sequence[Problem]:
         """Return the problems of a split."""
@@ -38,6 +41,13 @@ class Task(ABC):
         """Return correct, finished trajectories for (some of) the split's problems; empty where there are none.
 
         Steps carry text only: a policy's `log_probs` adds its own tokens. More than one trace a problem is welcome.
+        """
+        return ()
+
+    def experience(self, split: Split) -> Sequence[Rollout]:
+        """Return what is remembered of earlier attempts at the split's problems, right and wrong ones, with their outcomes.
+
+        Empty where the task remembers none. Steps carry text only, as those of traces do.
         """
         return ()
 
@@ -75,6 +85,22 @@ class Task(ABC):
         """
         raise CapabilityError(type(self).__name__, capability="legal steps", mend="use a task that knows its moves.")
 
+    def constrain(self, trajectory: Trajectory) -> Trajectory:
+        """Return a trajectory whose steps note what they had to be one of; as it is where the task is not constrained.
+
+        A trace needs that, so that its log π is under the same mask as a rollout's. Steps from the first illegal one on note
+        nothing.
+        """
+        if not self.constrained:
+            return trajectory
+        steps: list[Step] = []
+        for step in trajectory.steps:
+            legal = self.legal_steps(replace(trajectory, steps=tuple(steps), finished=False, cut=False, answer=None))
+            if step.text not in legal:
+                break
+            steps.append(replace(step, choices=tuple(legal)))
+        return replace(trajectory, steps=(*steps, *trajectory.steps[len(steps) :]))
+
     def start(self, problem: Problem, prompt: str | None = None) -> Trajectory:
         """Return the empty trajectory of a problem; its prompt is the problem's text unless another is given."""
         return Trajectory(problem=problem, prompt=problem.text + self.separator if prompt is None else prompt)
@@ -84,7 +110,7 @@ class Task(ABC):
 
         No step is without tokens: where one token holds the separator and all of the next step, the two are one step. Where
         it holds the separator and the beginning of the next step, that beginning goes with what is appended: step by step
-        the same steps come about as in one go.
+        the same steps come about as in one go. Where the tokens are not known, the text alone is cut.
 
         Raises:
             ContractError: The prefix is finished or was cut short.
@@ -127,13 +153,15 @@ def _cut(
     Every step has tokens: a text in which none begins belongs to the step before it.
     """
     if not texts:
-        return (Step("", ids, log_probs),) if ids else ()
+        return (Step("", ids, log_probs),) if pieces else ()
+    if not ids and not log_probs:
+        return tuple(map(Step, texts))
     steps: list[Step] = []
     first = text_end = token_begin = 0
     for text in texts:
         text_end += len(text)
         last = first
-        while last < len(ids) and (token_begin < text_end or not pieces[last]):
+        while last < len(pieces) and (token_begin < text_end or not pieces[last]):
             token_begin += len(pieces[last])
             last += 1
         if first == last and steps:

@@ -4,6 +4,9 @@ What is tried first runs under a ladder of short time-outs, then under a little 
 join orders are far slower than the default, and a plan that is 64 times faster shows itself in a 64th of the time. What won
 there has won once, by luck as often as not; only what then wins in interleaved pairs, with an equal result, is served.
 
+What was verified on other tables, statistics or another server than are there now, or was withdrawn, is tried again before
+anything new is.
+
 Every execution is in the journal before the next begins, so that a process killed at any point has lost nothing, and nothing
 is served that was not verified.
 """
@@ -14,15 +17,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from trellis.contracts import DatabaseBackend, Execution, Proposal, Proposer, Situation
+from trellis.contracts import DatabaseBackend, Execution, Proposal, Proposer, Situation, Tried
 from trellis.errors import ConnectionLostError, DatabaseError, HintError, SQLError
 from trellis.exploring.config import ExploreConfig
 from trellis.measuring.measure import measure
-from trellis.memory.drift import drift_of, note_catalog
+from trellis.memory.drift import drift_of, ground_of, note_catalog
 from trellis.memory.journal import DecisionEntry, ExecutionEntry, Journal, MeasurementEntry, query_key
-from trellis.memory.memory import Memory
+from trellis.memory.memory import Memory, tried_of
 from trellis.memory.recording import entry_of
-from trellis.memory.serving import decide
+from trellis.memory.serving import Drift, decide, sifted
+from trellis.sql.grammar import parse_hints
 from trellis.sql.hints import PlanHints
 from trellis.sql.plan import Plan, Shape
 from trellis.sql.query import Query
@@ -72,6 +76,7 @@ class _Try:
     latency_ms: float | None = None
     limit_ms: float = 0.0
     failure: str = ""
+    reason: str = ""
 
 
 @dataclass(slots=True)
@@ -80,6 +85,7 @@ class _Visit:
 
     key: str
     query: Query
+    plan: Plan
     default_ms: float = 0.0
     digest: str | None = None
     tries: list[_Try] = field(default_factory=list)
@@ -185,12 +191,23 @@ class Explorer:
         query = self.database.parse(problem.text)
         key = self.journal.add_query(query, name=problem.id)
         if default_ms is None:
-            return Explored(key, c.default_timeout_ms, c.default_timeout_ms, skipped=self._unusable[key])
-        visit = _Visit(key, query, default_ms, self._defaults[key][1])
-        situation = self.situation(problem, query)
+            decision = self.decide(query)
+            return Explored(
+                key, c.default_timeout_ms, c.default_timeout_ms, decision=decision, skipped=self._unusable[key]
+            )
+        holding, again = sifted(
+            self.journal.measurements(key=key, database=self.memory.database),
+            self.journal.decisions(key=key, database=self.memory.database),
+            drift=self._drift(query),
+            served_drift=self._drift(query, planner=True),
+            config=c.serving,
+        )
+        situation = self.situation(problem, query, tried=[tried_of(m) for m in holding])
         proposals = self.proposer.propose(situation, c.proposals, seed=seed)
         ranked = proposals if self.rank is None else self.rank(situation, proposals)
-        visit.tries = self._new_plans(key, situation, ranked)
+        visit = _Visit(key, query, situation.plan, default_ms, self._defaults[key][1])
+        first = [Proposal(parse_hints(m.hints), m.source) for m in again[: c.tried]]
+        visit.tries = self._new_plans(key, situation, [*first, *ranked])
         with self.database.alone():
             self._climb(visit)
             verified = self._verify(visit, seed=seed)
@@ -209,8 +226,25 @@ class Explorer:
             self._unusable.get(key, ""),
         )
 
-    def situation(self, problem: Problem, query: Query) -> Situation:
-        """Return what a proposer may draw on."""
+    def look(self) -> None:
+        """Look at the schema and its statistics: where they have changed, what was measured of defaults is forgotten."""
+        before = self.database.catalog()
+        self.database.refresh()
+        now = self.database.catalog()
+        if now != before:
+            note_catalog(self.journal, now)
+            self._defaults.clear()
+            self._unusable.clear()
+            self._shapes.clear()
+
+    def situation(self, problem: Problem, query: Query, *, tried: Sequence[Tried] | None = None) -> Situation:
+        """Return what a proposer may draw on.
+
+        Args:
+            problem: The query as a problem.
+            query: The query.
+            tried: What was measured on it and holds; all that was measured when left out.
+        """
 
         def plan_of(hints: PlanHints) -> Plan | None:
             try:
@@ -225,7 +259,7 @@ class Explorer:
             query=query,
             catalog=self.database.catalog(),
             plan=self.database.explain(query),
-            tried=self.memory.tried(query),
+            tried=self.memory.tried(query) if tried is None else tried,
             neighbours=lambda k: self.memory.neighbours(query, k),
             plan_of=plan_of,
         )
@@ -238,7 +272,7 @@ class Explorer:
             self.memory.database,
             self.journal.measurements(key=key, database=self.memory.database),
             self.journal.decisions(key=key, database=self.memory.database),
-            drift=drift_of(query, self.journal, self.database.catalog(), self.database.server_version),
+            drift=self._drift(query, planner=True),
             config=self.config.serving,
         )
         if decision is not None:
@@ -256,6 +290,10 @@ class Explorer:
             if m.hints == served[-1].hints and m.speedup > 0
         ]
         return default_ms / found[-1].speedup if found else default_ms
+
+    def _drift(self, query: Query, *, planner: bool = False) -> Drift:
+        catalog, version = self.database.catalog(), self.database.server_version
+        return drift_of(query, self.journal, catalog, version, planner=self.database if planner else None)
 
     def _new_plans(self, key: str, situation: Situation, proposals: Sequence[Proposal]) -> list[_Try]:
         """Return the first `tried` proposals whose plans are neither the default's nor one that has run before."""
@@ -292,14 +330,23 @@ class Explorer:
                     continue
                 one.limit_ms = limit_ms
                 ended = self._execute(visit, one.proposal.hints, limit_ms)
-                if ended is None:
-                    one.failure = "failed"
-                elif not ended[1]:
-                    one.latency_ms = ended[0]
-                    if visit.digest is not None and ended[2] != visit.digest:
-                        one.failure = "wrong result"
+                if isinstance(ended, DatabaseError):
+                    one.failure, one.reason = "failed", str(ended)
+                elif not ended.timed_out:
+                    one.latency_ms = ended.latency_ms
+                    if visit.digest is not None and ended.digest != visit.digest and not self._data_changed(visit):
+                        one.failure, one.reason = "wrong result", "its result is not the default's"
                     else:
-                        best_ms = min(best_ms, ended[0])
+                        best_ms = min(best_ms, ended.latency_ms)
+
+    def _data_changed(self, visit: _Visit) -> bool:
+        """Whether the default's result is another than it was: then this visit's tries tell of nothing but their times."""
+        found = self._run_default(visit.key, visit.query)
+        changed = isinstance(found, str) or found[1] != visit.digest
+        if changed:
+            visit.digest = None
+            self._defaults.pop(visit.key, None)
+        return changed
 
     def _verify(self, visit: _Visit, *, seed: int) -> set[PlanHints]:
         """Measure the best of what ran faster than the default in pairs, and return which were."""
@@ -324,7 +371,7 @@ class Explorer:
         except SQLError as error:
             # The default itself cannot be measured any more, e.g. since its result has changed: nothing can be verified.
             self._unusable[visit.key] = f"it could not be verified: {error}"
-            del self._defaults[visit.key]
+            self._defaults.pop(visit.key, None)
             return set()
         for name, one in names.items():
             self.memory.remember(
@@ -343,10 +390,12 @@ class Explorer:
 
     def _once(self, visit: _Visit, one: _Try) -> MeasurementEntry:
         """Return what a try that was not verified tells: its time, or a bound on it; never enough to be served."""
+        reason = one.reason
         if one.failure:
             judgement, speedup = one.failure, 0.0
         elif one.latency_ms is None:
             judgement, speedup = "timed out", visit.default_ms / one.limit_ms
+            reason = f"stopped after {one.limit_ms:.0f} ms, the default takes {visit.default_ms:.0f} ms"
         else:
             judgement, speedup = "undecided", visit.default_ms / one.latency_ms
         return MeasurementEntry(
@@ -364,19 +413,27 @@ class Explorer:
             one.proposal.source,
             self.database.catalog().version,
             self.database.server_version,
+            reason=reason,
+            ground=ground_of(
+                visit.query,
+                self.database.catalog(),
+                default=visit.plan,
+                plan=one.plan,
+                settings=self.database.settings,
+            ),
         )
 
-    def _execute(self, visit: _Visit, hints: PlanHints, timeout_ms: float) -> tuple[float, bool, str | None] | None:
-        """Run once, noted; return latency, whether it timed out, and the digest; None where the database refuses."""
+    def _execute(self, visit: _Visit, hints: PlanHints, timeout_ms: float) -> Execution | DatabaseError:
+        """Run once, noted, and return how it went, or what the database says where it refuses."""
         try:
             execution = self.database.execute(visit.query, hints, timeout_ms=timeout_ms)
         except ConnectionLostError:
             raise
-        except DatabaseError:
+        except DatabaseError as error:
             self.spent.executions += 1
-            return None
+            return error
         self._note(visit.key, str(hints), execution, purpose="explore")
-        return execution.latency_ms, execution.timed_out, execution.digest
+        return execution
 
     def _note(self, key: str, hints: str, execution: Execution, *, purpose: str) -> None:
         self.spent.executions += 1

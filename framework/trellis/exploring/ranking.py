@@ -7,10 +7,8 @@ from dataclasses import replace
 
 from trellis.contracts import Policy, Proposal, RewardModel, Situation, Task
 from trellis.errors import HintError
-from trellis.sql.from_plan import plan_hints
 from trellis.sql.hints import PlanHints
-from trellis.sql.steps import lines_of
-from trellis.types import Step, Trajectory
+from trellis.types import Trajectory
 
 
 class RewardRanker:
@@ -46,17 +44,8 @@ class RewardRanker:
 
     def trajectory(self, situation: Situation, hints: PlanHints) -> Trajectory | None:
         """Return hints as a finished trajectory of the task; None where they cannot be written as decisions."""
-        order = PlanHints(leading=hints.leading)
-        if not order:
-            plan = situation.plan_of(hints)
-            order = PlanHints() if plan is None else plan_hints(plan, situation.query, methods=False, scans=False)
-        renaming = self.task.renaming(situation.query)  # type: ignore[attr-defined]
         try:
-            lines = lines_of(renaming.apply(order), renaming.query(situation.query)) if order else []
+            found: Trajectory | None = self.task.trajectory(situation.problem, hints)  # type: ignore[attr-defined]
         except HintError:
             return None
-        if not lines:
-            return None
-        separator = self.task.separator
-        steps = (*tuple(Step(line + separator) for line in lines[:-1]), Step(lines[-1]))
-        return replace(self.task.start(situation.problem), steps=steps, finished=True)
+        return found

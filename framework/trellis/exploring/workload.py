@@ -77,6 +77,7 @@ def explore_workload(
             explorer.measure_default(problem)
     while done < iterations and quiet < patience:
         seed = explorer.config.seed or 0
+        explorer.look()
         explored: list[Explored] = []
         stopped = ""
         for place, problem in enumerate(problems):

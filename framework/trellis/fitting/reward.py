@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from trellis.nn import (
     load_own_tensors,
     optimizer_tensors,
     own_tensors,
+    same_everywhere,
     seeded,
     trainable,
     within,
@@ -120,6 +122,15 @@ class NetworkReward(LearnedReward, Generic[Net]):
             "skipped": 0.0,
         }
 
+    @torch.no_grad()
+    def loss(self, traces: Sequence[Trajectory], rollouts: Sequence[Rollout]) -> float | None:
+        """Return the loss of a batch under the network that scores; nothing is learned or remembered from it."""
+        own = [rollout for rollout in rollouts if rollout.trajectory.steps]
+        memory = copy.deepcopy(self.memory())
+        objective = self.objective(traces, own) if own else None
+        self.remember(memory)
+        return None if objective is None else float(objective(self.net)[0])
+
     @property
     def net(self) -> Net:
         """The network to score with.
@@ -204,6 +215,7 @@ class NetworkReward(LearnedReward, Generic[Net]):
         if self._trained is None:
             c = self.learning
             net = self.make_net().to(next(self.trunk.module.parameters()).device).eval()
+            same_everywhere(net)
             self._trained = net, torch.optim.AdamW(trainable(net), lr=c.learning_rate, weight_decay=c.weight_decay)
             self._average = fork(net).requires_grad_(False) if c.average > 0 else None
         return self._trained

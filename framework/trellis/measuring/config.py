@@ -13,7 +13,7 @@ class MeasureConfig(Config):
     timeout_ms: float = Field(default=60_000.0, gt=0)
     """What the default may take."""
     factor: float = Field(default=1.5, gt=1)
-    """A variant may take this many times the best median so far."""
+    """A variant may take this many times the best median of the others so far, the default's included."""
     floor_ms: float = Field(default=20.0, gt=0)
     """No time-out is shorter than this: a server does not keep shorter ones exactly."""
     pairs: int = Field(default=5, ge=1)

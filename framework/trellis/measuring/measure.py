@@ -2,7 +2,7 @@
 
 The protocol: the default and every variant are run once to warm the caches; then come rounds, in each of which the default
 and every variant that is still undecided run once, in an order drawn anew. A variant and the default of the same round are
-a pair. Client time is the truth; a variant may take `factor` times the best median so far and is stopped after that. A
+a pair. Client time is the truth; a variant may take `factor` times the others' best median so far and is stopped after that. A
 variant's rounds end when the interval of its speed-up decides. Every result is compared with the default's by digest.
 
 Why pairs in one round: a machine's speed drifts, and two medians measured minutes apart differ without any reason in the
@@ -46,7 +46,7 @@ class VariantResult:
 
     Attributes:
         judgement: "faster" and "slower" than the default by a margin, or "undecided"; "same plan": it is the default's, so it
-            was not run; "timed out": slower than `factor` times the best median; "wrong result": another digest than its,
+            was not run; "timed out": slower than `factor` times the others' best median; "wrong result": another digest than its,
             which is a fault in a backend; "unverified": the default timed out, so there is no result to compare with;
             "failed": the database refused it. The default's own is "undecided".
         latencies_ms: One per round, in order; of the time-out where it timed out.
@@ -56,6 +56,7 @@ class VariantResult:
         verdicts: What of each hint the plan follows.
         untouched: Hints that could not be asked for, and why.
         reason: What went wrong; empty otherwise.
+        stopped_ms: After how long it was stopped, where it timed out.
     """
 
     judgement: Judgement
@@ -66,6 +67,7 @@ class VariantResult:
     verdicts: tuple[Verdict, ...] = ()
     untouched: Mapping[str, str] | None = None
     reason: str = ""
+    stopped_ms: float | None = None
 
     @property
     def median_ms(self) -> float | None:
@@ -140,6 +142,7 @@ class _Runner:
     digest: str | None = None
     judgement: Judgement | None = None
     reason: str = ""
+    stopped_ms: float | None = None
 
 
 class _LostRound(Exception):  # noqa: N818 - it tells the loop to begin a round anew, nothing went wrong
@@ -236,7 +239,7 @@ class _Measuring:
     def _execute(self, runner: _Runner) -> Execution | None:
         """Run a plan once; what it shows of the plan's fate is noted. None where it has no latency that counts."""
         default = runner is self.default
-        timeout_ms = self.config.timeout_ms if default else self._timeout_ms()
+        timeout_ms = self.config.timeout_ms if default else self._timeout_ms(runner)
         self.executions += 1
         try:
             execution = self.backend.execute(self.query, runner.hints, timeout_ms=timeout_ms)
@@ -253,6 +256,7 @@ class _Measuring:
         if execution.timed_out:
             if not default:
                 runner.judgement, runner.reason = "timed out", f"stopped after {timeout_ms:.0f} ms"
+                runner.stopped_ms = timeout_ms
                 return None
             return execution
         if runner.digest is None:
@@ -271,9 +275,11 @@ class _Measuring:
             return None
         return execution
 
-    def _timeout_ms(self) -> float:
+    def _timeout_ms(self, runner: _Runner) -> float:
         """Return what a variant may take now."""
-        medians = [float(np.median(r.latencies_ms)) for r in (self.default, *self.variants) if r.latencies_ms]
+        # Its own median is left out: the best variant's next execution may meet a busy machine.
+        others = [r for r in (self.default, *self.variants) if r.latencies_ms and r is not runner]
+        medians = [float(np.median(r.latencies_ms)) for r in others]
         return max(self.config.floor_ms, self.config.factor * min(medians, default=self.bound_ms))
 
     def _speedup(self, variant: _Runner) -> Interval | None:
@@ -333,6 +339,7 @@ class _Measuring:
             verdicts=tuple(compare(runner.hints, runner.plan, self.query)),
             untouched=None if statement is None else statement.untouched,
             reason=runner.reason,
+            stopped_ms=runner.stopped_ms,
         )
 
 

@@ -16,11 +16,21 @@ from pathlib import Path
 
 from trellis.errors import MemoryFileError
 
-VERSION = 1
+VERSION = 2
 APPLICATION = 0x54524C4A
 """Tells a journal from other SQLite files: "TRLJ"."""
 
 _BUSY_S = 30.0
+# Of the same hints the newest measurement counts: what was fast once may not be any more. Only what was verified to be faster
+# counts as faster; of equals, the first is the best. With max(), SQLite takes the other columns from the row that has it.
+_BEST = """SELECT database, key, id, worth FROM (
+    SELECT database, key, max(id) AS id, CASE judgement WHEN 'faster' THEN speedup ELSE min(speedup, 1.0) END AS worth
+    FROM measurement WHERE {} GROUP BY database, key, hints
+)"""
+_KEEP_BEST = f"""CREATE TRIGGER keep_best AFTER INSERT ON measurement BEGIN
+    INSERT OR REPLACE INTO best
+    {_BEST.format("key = NEW.key AND database = NEW.database")} ORDER BY worth DESC, id LIMIT 1;
+END"""
 _SCHEMA = (
     """CREATE TABLE query (
     key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, literals TEXT NOT NULL, sql TEXT NOT NULL, dialect TEXT NOT NULL,
@@ -38,7 +48,7 @@ _SCHEMA = (
     id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, key TEXT NOT NULL REFERENCES query, database TEXT NOT NULL,
     hints TEXT NOT NULL, judgement TEXT NOT NULL, speedup REAL NOT NULL, low REAL, high REAL, default_ms REAL,
     median_ms REAL, pairs INTEGER NOT NULL, digest TEXT, source TEXT NOT NULL, catalog_version TEXT NOT NULL,
-    server_version INTEGER NOT NULL
+    server_version INTEGER NOT NULL, reason TEXT NOT NULL DEFAULT '', ground TEXT NOT NULL DEFAULT ''
 )""",
     "CREATE INDEX measurement_key ON measurement (key, database)",
     """CREATE TABLE decision (
@@ -53,13 +63,7 @@ _SCHEMA = (
     PRIMARY KEY (database, key)
 ) WITHOUT ROWID""",
     "CREATE INDEX best_key ON best (key)",
-    # Only what was verified to be faster counts as faster; of equals, the first is the best.
-    """CREATE TRIGGER keep_best AFTER INSERT ON measurement BEGIN
-    INSERT INTO best VALUES (
-        NEW.database, NEW.key, NEW.id, CASE NEW.judgement WHEN 'faster' THEN NEW.speedup ELSE min(NEW.speedup, 1.0) END
-    ) ON CONFLICT (database, key) DO UPDATE SET measurement = excluded.measurement, worth = excluded.worth
-    WHERE excluded.worth > best.worth;
-END""",
+    _KEEP_BEST,
     """CREATE TABLE holding (
     database TEXT NOT NULL, key TEXT NOT NULL REFERENCES query, decision INTEGER NOT NULL, PRIMARY KEY (database, key)
 ) WITHOUT ROWID""",
@@ -72,11 +76,22 @@ END""",
 )
 
 
+_UPGRADE = (
+    "ALTER TABLE measurement ADD COLUMN reason TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE measurement ADD COLUMN ground TEXT NOT NULL DEFAULT ''",
+    "DROP TRIGGER keep_best",
+    _KEEP_BEST,
+    # In this order the row that is put last, and stays, is the best.
+    f"INSERT OR REPLACE INTO best {_BEST.format('1')} ORDER BY worth, id DESC",
+)
+"""From version 1 to 2."""
+
+
 class JournalFile:
     """An open journal's connection. Usable from several threads.
 
     Args:
-        path: The file, made if it is not there.
+        path: The file, made if it is not there; one of an earlier version is brought up to this one.
 
     Raises:
         MemoryFileError: The file is no journal, is of a later version, or cannot be opened and written.
@@ -102,8 +117,9 @@ class JournalFile:
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute("PRAGMA foreign_keys = ON")
             with self.writing() as db:
-                if self._check():
-                    for statement in _SCHEMA:
+                version = self._check()
+                if version != VERSION:
+                    for statement in _UPGRADE if version else _SCHEMA:
                         db.execute(statement)
                     db.execute(f"PRAGMA application_id = {APPLICATION}")
                     db.execute(f"PRAGMA user_version = {VERSION}")
@@ -114,19 +130,19 @@ class JournalFile:
             self._db.close()
             raise
 
-    def _check(self) -> bool:
-        """Return whether the file is still empty; one that is neither empty nor a journal is refused."""
+    def _check(self) -> int:
+        """Return the file's version, 0 where it is still empty; one that is neither empty nor a journal is refused."""
         (application,) = self._db.execute("PRAGMA application_id").fetchone()
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if (application, version, tables) == (0, 0, 0):
-            return True
+            return 0
         if application != APPLICATION:
             raise MemoryFileError(self.path, reason="it is another program's SQLite file, not a journal. Name another.")
-        if version != VERSION:
+        if not 1 <= version <= VERSION:
             mend = "a later Trellis wrote it: install that one." if version > VERSION else "name another file."
             raise MemoryFileError(self.path, reason=f"it has version {version} of the format, not {VERSION}; {mend}")
-        return False
+        return int(version)
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -28,7 +28,7 @@ _AT_ONCE = 900
 
 _MEASUREMENT = (
     "m.key, m.database, m.hints, m.judgement, m.speedup, m.low, m.high, m.default_ms, m.median_ms, m.pairs, m.digest, "
-    "m.source, m.catalog_version, m.server_version, m.at, m.id"
+    "m.source, m.catalog_version, m.server_version, m.at, m.id, m.reason, m.ground"
 )
 _DECISION = "d.key, d.database, d.action, d.hints, d.reason, d.measurement, d.at, d.id"
 
@@ -102,6 +102,8 @@ class MeasurementEntry:
         server_version: The server's at that time, e.g. 180004.
         at: Seconds since 1970; now, when left out.
         id: Its number in the journal; 0 before it is there.
+        reason: Why it failed, e.g. a time-out or what the database said; empty where it did not.
+        ground: What it rests on beside the schema, as `trellis.memory.drift` writes it; empty where nobody knows.
     """
 
     key: str
@@ -120,6 +122,8 @@ class MeasurementEntry:
     server_version: int
     at: float = 0.0
     id: int = 0
+    reason: str = ""
+    ground: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,11 @@ def query_key(query: Query) -> str:
     """Return what tells a query from every other: its fingerprint and a digest of its literals."""
     literals = json.dumps(query.literals, ensure_ascii=False).encode()
     return f"{query.fingerprint}-{hashlib.blake2b(literals, digest_size=8).hexdigest()}"
+
+
+def newest(measurements: Iterable[MeasurementEntry]) -> list[MeasurementEntry]:
+    """Return of measurements of one query, in order, those that count: of the same hints the newest, in order of these."""
+    return sorted({m.hints: m for m in measurements}.values(), key=lambda m: m.id)
 
 
 class Journal:
@@ -204,7 +213,8 @@ class Journal:
     def add_measurement(self, m: MeasurementEntry) -> int:
         """Note a measurement, and return its number."""
         values = (m.key, m.database, m.hints, m.judgement, m.speedup, m.low, m.high, m.default_ms, m.median_ms, m.pairs)
-        row = (m.at or time.time(), *values, m.digest, m.source, m.catalog_version, m.server_version)
+        made = (m.digest, m.source, m.catalog_version, m.server_version, m.reason, m.ground)
+        row = (m.at or time.time(), *values, *made)
         with self._file.writing() as db:
             marks = ", ".join("?" * len(row))
             return int(db.execute(f"INSERT INTO measurement VALUES (NULL, {marks})", row).lastrowid or 0)
@@ -241,9 +251,10 @@ class Journal:
         return [MeasurementEntry(*row) for row in rows]
 
     def best(self, database: str, keys: Sequence[str]) -> dict[str, MeasurementEntry]:
-        """Return by query key the best that was measured: the fastest of those judged "faster", else the nearest to the default.
+        """Return by query key the best that is known: the fastest of those judged "faster", else the nearest to the default.
 
-        Of equals, the first. Keys of which nothing was measured are left out.
+        Of hints measured several times the newest measurement counts; of equals, the first is the best. Keys of which nothing
+        was measured are left out.
         """
         found = {}
         for first in range(0, len(keys), _AT_ONCE):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from trellis.contracts import Embedder, Neighbour, Record, RetrievalStore, Tried
-from trellis.memory.journal import Journal, MeasurementEntry, QueryEntry, query_key
+from trellis.memory.journal import Journal, MeasurementEntry, QueryEntry, newest, query_key
 from trellis.sql.grammar import parse_hints
 from trellis.sql.hints import PlanHints
 from trellis.sql.query import Query
@@ -54,15 +54,15 @@ class Memory:
             self._catch_up(store)
 
     def tried(self, query: Query) -> list[Tried]:
-        """Return what was measured on a query, in order."""
-        return [_tried(m) for m in self.journal.measurements(key=query_key(query), database=self.database)]
+        """Return what was measured on a query, in order; of hints measured several times the newest measurement."""
+        return [tried_of(m) for m in newest(self.journal.measurements(key=query_key(query), database=self.database))]
 
     def all_tried(self) -> dict[str, list[Tried]]:
-        """Return what was measured, by query key."""
-        found: dict[str, list[Tried]] = {}
+        """Return what was measured, by query key, as `tried` has it."""
+        found: dict[str, list[MeasurementEntry]] = {}
         for m in self.journal.measurements(database=self.database):
-            found.setdefault(m.key, []).append(_tried(m))
-        return found
+            found.setdefault(m.key, []).append(m)
+        return {key: [tried_of(m) for m in newest(entries)] for key, entries in found.items()}
 
     def remember(self, query: Query, measurement: MeasurementEntry) -> int:
         """Note a measurement, of a query that need not be known, and return its number."""
@@ -101,7 +101,7 @@ class Memory:
             entry = self.journal.query(match.record.id)
             if entry is not None:
                 same = entry.fingerprint == query.fingerprint
-                found.append(Neighbour(self.read(entry), match.similarity, _tried(best[entry.key]), same))
+                found.append(Neighbour(self.read(entry), match.similarity, tried_of(best[entry.key]), same))
         return found
 
     def read(self, entry: QueryEntry) -> Query:
@@ -159,5 +159,6 @@ def _read(sql: str, dialect: str) -> Query:
     return parse_query(sql, dialect=dialect)
 
 
-def _tried(m: MeasurementEntry) -> Tried:
+def tried_of(m: MeasurementEntry) -> Tried:
+    """Return a measurement as proposers see it."""
     return Tried(parse_hints(m.hints) if m.hints else PlanHints(), m.speedup, m.judgement, m.median_ms, m.source)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from trellis.memory.drift import ground_of
 from trellis.memory.journal import MeasurementEntry
 
 if TYPE_CHECKING:
@@ -27,13 +28,18 @@ def entry_of(
     """
     result, default = measurement.variants[variant], measurement.default
     speedup = result.speedup
-    failed = result.judgement in ("failed", "wrong result")
+    known = 1.0 if speedup is None else speedup.value
+    if result.judgement in ("failed", "wrong result"):
+        known = 0.0
+    elif speedup is None and result.stopped_ms is not None and default.median_ms is not None:
+        # It never ended: what it could have reached at most.
+        known = default.median_ms / result.stopped_ms
     return MeasurementEntry(
         key,
         backend.identity,
         hints,
         result.judgement,
-        0.0 if failed else 1.0 if speedup is None else speedup.value,
+        known,
         None if speedup is None else speedup.low,
         None if speedup is None else speedup.high,
         default.median_ms,
@@ -44,4 +50,12 @@ def entry_of(
         backend.catalog().version,
         backend.server_version,
         at,
+        reason=result.reason,
+        ground=ground_of(
+            measurement.query,
+            backend.catalog(),
+            default=default.plan,
+            plan=result.plan,
+            settings=backend.settings,
+        ),
     )

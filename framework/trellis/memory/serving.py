@@ -18,7 +18,7 @@ from typing import TypeAlias
 from pydantic import Field
 
 from trellis.component import Config
-from trellis.memory.journal import DecisionEntry, MeasurementEntry
+from trellis.memory.journal import DecisionEntry, MeasurementEntry, newest
 
 Drift: TypeAlias = Callable[[MeasurementEntry], str]
 """Says what has changed since a measurement; empty where nothing has that matters to it."""
@@ -111,12 +111,45 @@ def best_to_serve(
         drift: What has changed since a measurement.
         config: The rules.
     """
-    newest = {m.hints: m for m in measurements}
     withdrawn = {d.hints: d.at for d in decisions if d.action == "withdraw"}
     good = [
-        m for m in newest.values() if not worth(m, config) and m.at > withdrawn.get(m.hints, -math.inf) and not drift(m)
+        m
+        for m in newest(measurements)
+        if not worth(m, config) and m.at > withdrawn.get(m.hints, -math.inf) and not drift(m)
     ]
     return max(good, key=lambda m: m.speedup, default=None)
+
+
+def sifted(
+    measurements: Sequence[MeasurementEntry],
+    decisions: Sequence[DecisionEntry],
+    *,
+    drift: Drift,
+    served_drift: Drift,
+    config: ServingConfig,
+) -> tuple[list[MeasurementEntry], list[MeasurementEntry]]:
+    """Return the measurements that still say something, in order, and those to be made again before they do, the best first.
+
+    To be made again is what was worth serving, and has drifted or was withdrawn since. What was not worth it and has drifted is
+    in neither: it may be proposed as if it were new.
+
+    Args:
+        measurements: Of one query on one database, in order.
+        decisions: Likewise.
+        drift: What has changed since a measurement.
+        served_drift: The same for what is worth serving, where a closer look is worth its price.
+        config: The rules.
+    """
+    withdrawn = {d.hints: d.at for d in decisions if d.action == "withdraw"}
+    holding, again = [], []
+    for m in newest(measurements):
+        if worth(m, config):
+            holding += [] if drift(m) else [m]
+        elif m.at <= withdrawn.get(m.hints, -math.inf) or served_drift(m):
+            again.append(m)
+        else:
+            holding.append(m)
+    return holding, sorted(again, key=lambda m: -m.speedup)
 
 
 def decide(

@@ -134,8 +134,10 @@ def _asking_the_same(queries: Sequence[QueryEntry], sql: str) -> list[QueryEntry
 
 def _measured(m: MeasurementEntry) -> str:
     times = f", {m.default_ms:.1f} ms by default and {m.median_ms:.1f} ms so" if m.default_ms and m.median_ms else ""
+    what = f": {speedup_text(m)}{times}" if m.speedup else ""
+    reason = f"; {m.reason}" if m.reason else ""
     source = f"; proposed by {m.source}" if m.source else ""
-    return f"{_when(m.at)}  measured {m.judgement}: {speedup_text(m)}{times}{source}\n      {m.hints or 'the default'}"
+    return f"{_when(m.at)}  measured {m.judgement}{what}{reason}{source}\n      {m.hints or 'the default'}"
 
 
 def _decided(d: DecisionEntry) -> str:

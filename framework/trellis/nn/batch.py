@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from trellis.nn.masks import only
 from trellis.types import Trajectory
 
 
@@ -25,6 +26,7 @@ class TokenBatch:
         step_BT: int64, the index of the step each token belongs to; -1 at prompt and padding.
         last_BS: int64, the position of the last token of each step; 0 where there is no such step.
         step_mask_BS: bool, True where a row has that step.
+        allowed_BTW: int32, the tokens that could have stood at each position (`trellis.nn.masks`); None: all, everywhere.
     """
 
     trajectories: tuple[Trajectory, ...]
@@ -34,6 +36,17 @@ class TokenBatch:
     step_BT: torch.Tensor
     last_BS: torch.Tensor
     step_mask_BS: torch.Tensor
+    allowed_BTW: torch.Tensor | None = None
+
+    def constrained(self, logits_BTV: torch.Tensor) -> torch.Tensor:
+        """Return logits in which what could not have been drawn is impossible; those at t predict the token at t + 1.
+
+        Whoever takes log-probabilities of logits calls it first, and divides by a temperature before: a policy's
+        log-probabilities are under the mask it samples with.
+        """
+        if self.allowed_BTW is None:
+            return logits_BTV
+        return only(logits_BTV, self.allowed_BTW.roll(-1, dims=1))
 
     def per_step(self, values_BS: torch.Tensor) -> list[list[float]]:
         """Turn a tensor of shape (B, S) into one list of floats per trajectory."""
@@ -51,11 +64,16 @@ class TokenBatch:
             step_BT=self.step_BT[rows, :width],
             last_BS=self.last_BS[rows],
             step_mask_BS=self.step_mask_BS[rows],
+            allowed_BTW=None if self.allowed_BTW is None else self.allowed_BTW[rows, :width],
         )
 
 
 def pad(
-    prompts: Sequence[Sequence[int]], trajectories: Sequence[Trajectory], *, pad_id: int, device: torch.device | str
+    prompts: Sequence[Sequence[int]],
+    trajectories: Sequence[Trajectory],
+    *,
+    pad_id: int,
+    device: torch.device | str,
 ) -> TokenBatch:
     """Build a batch from encoded prompts and trajectories whose steps hold their tokens (none of them empty).
 

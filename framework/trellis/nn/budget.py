@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from trellis.distributed import world
 from trellis.errors import MemoryExhaustedError
 from trellis.nn.batch import TokenBatch
 
@@ -57,7 +58,7 @@ class TokenBudget:
             run: Something that cuts its work by `parts`, and may be begun anew after it failed half-way.
 
         Raises:
-            MemoryExhaustedError: Memory ran out with a single row at a time.
+            MemoryExhaustedError: Memory ran out with a single row at a time, or in one of several processes.
         """
         before = self.tokens
         while True:
@@ -67,6 +68,9 @@ class TokenBudget:
             except torch.OutOfMemoryError as error:
                 if not self._divisible:
                     raise MemoryExhaustedError(str(error)) from error
+                if world().size > 1:
+                    # The others are in the middle of the same step, and wait for what this process has to say to it.
+                    raise MemoryExhaustedError(str(error), tokens=self.tokens) from error
                 self.tokens = max(1, self.tokens // 2)
             else:
                 break

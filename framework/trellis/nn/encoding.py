@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from trellis.errors import ContractError, TokenizerError
 from trellis.nn.pieces import PieceDecoder, Pieces
-from trellis.types import Step, Trajectory
+from trellis.types import Trajectory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -94,9 +94,9 @@ class Encoding:
         """Give tokens to the steps that have none; a given trace ends with the end token as a sample does."""
         if all(step.token_ids for step in trajectory.steps):
             return trajectory
-        steps = [s if s.token_ids else Step(s.text, self._step(s.text)) for s in trajectory.steps]
+        steps = [s if s.token_ids else replace(s, token_ids=self._step(s.text)) for s in trajectory.steps]
         if trajectory.finished and not trajectory.steps[-1].token_ids:
-            steps[-1] = Step(steps[-1].text, (*steps[-1].token_ids, self.end_id))
+            steps[-1] = replace(steps[-1], token_ids=(*steps[-1].token_ids, self.end_id))
         return replace(trajectory, steps=tuple(steps))
 
     def read(self, trajectory: Trajectory) -> tuple[int, ...]:

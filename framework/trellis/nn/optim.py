@@ -10,7 +10,10 @@ from typing import Literal
 import numpy as np
 import torch
 
+from trellis.distributed import world
 from trellis.errors import CapabilityError, NumericsError
+from trellis.nn.sharding import average_gradients
+from trellis.nn.splitting import split_like, whole
 
 Schedule = Literal["constant", "linear", "cosine"]
 
@@ -48,6 +51,8 @@ def guarded_step(
 ) -> float:
     """Back-propagate, clip, and step; nothing is updated when the loss or a gradient is not finite.
 
+    On several processes gradients are averaged over them first.
+
     Args:
         optimizer: Its gradients are set to None first.
         loss: A scalar.
@@ -74,7 +79,8 @@ def guarded_step(
             "adapter of float32 in its place (`lora: {}`)"
         )
         raise CapabilityError("training", capability=f"use for weights in {half}", mend=f"{mend}.")
-    norm = torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+    average_gradients(parameters)
+    norm = whole(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm))
     if not torch.isfinite(norm):
         optimizer.zero_grad(set_to_none=True)
         raise NumericsError("the gradient", step=step, problems=problems)
@@ -89,23 +95,26 @@ def seeded(*key: int) -> Iterator[None]:
     """Draw torch's random numbers (those of dropout) from `key` alone; the global generators are left as they were.
 
     Args:
-        key: Integers from 0, e.g. a seed and a step: a run that is resumed at this step draws the same.
+        key: Integers from 0, e.g. a seed and a step: a run that is resumed at this step draws the same. Each of several
+            processes draws its own, for its own rows.
     """
+    key = (*key, world().rank) if world().rank else key
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
         yield
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """Return an optimizer's state as tensors named `parameter index.entry`."""
+    """Return an optimizer's state as whole tensors named `parameter index.entry`; every process must call it."""
     state = optimizer.state_dict()["state"]
-    return {f"{index}.{key}": value for index, entries in state.items() for key, value in entries.items()}
+    return {f"{index}.{key}": whole(value) for index, entries in state.items() for key, value in entries.items()}
 
 
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
     """Take what `optimizer_tensors` returned."""
     state: dict[int, dict[str, torch.Tensor]] = {}
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for name, tensor in tensors.items():
         index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = tensor
+        state.setdefault(int(index), {})[key] = split_like(tensor, parameters[int(index)])
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -38,6 +38,11 @@ class Pieces:
         if self._in_place:
             self.encode("1 + 2 = 3\n (ab, c)  x\n\ny\n")
 
+    @property
+    def token_bytes(self) -> list[bytes] | None:
+        """What each token of a byte-level vocabulary adds, nothing for special ones; None for other vocabularies."""
+        return self._bytes
+
     def encode(self, text: str) -> tuple[int, ...]:
         """Return the tokens of a step's text.
 

@@ -25,13 +25,16 @@ def token_log_probs(logits_BTV: torch.Tensor, ids_BT: torch.Tensor) -> torch.Ten
 def module_log_probs(module: torch.nn.Module, batch: TokenBatch, *, temperature: float = 1.0) -> torch.Tensor:
     """Return log p(token t | tokens before t) under a causal language model, float32 of shape (B, T), at every position.
 
+    Of a constrained batch they are under its mask (`TokenBatch.constrained`).
+
     Args:
         module: Like `TrainablePolicy.module`.
         batch: Prompts and steps.
         temperature: Logits are divided by it.
     """
     logits_BTV = module(input_ids=batch.ids_BT, attention_mask=batch.attention_BT).logits
-    return token_log_probs(logits_BTV if temperature == 1.0 else logits_BTV / temperature, batch.ids_BT)
+    logits_BTV = batch.constrained(logits_BTV if temperature == 1.0 else logits_BTV / temperature)
+    return token_log_probs(logits_BTV, batch.ids_BT)
 
 
 def token_entropies(logits_BTV: torch.Tensor) -> torch.Tensor:

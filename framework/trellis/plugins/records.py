@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -114,6 +114,30 @@ class RegisteredComponent:
             if not _installed(module):
                 raise MissingExtraError(self.id, extra=extra, module=module, distribution=self.distribution)
 
+    def check_capabilities(self, needed: Set[str]) -> None:
+        """Look for the optional modules that capabilities take.
+
+        Raises:
+            MissingExtraError: One is not installed.
+        """
+        for capability, (extra, module) in self.record.capability_extras.items():
+            if capability in needed and not _installed(module):
+                raise MissingExtraError(self.id, extra=extra, module=module, distribution=self.distribution)
+
+    def config(self, values: Mapping[str, object]) -> Any:
+        """Return the component's config.
+
+        Args:
+            values: What is left out takes its default.
+
+        Raises:
+            SpecError: It is not valid; holds every problem.
+        """
+        try:
+            return self.record.load_config().model_validate(values)
+        except ValidationError as error:
+            raise SpecError(self._config_problems(error)) from None
+
     def build(self, config: Mapping[str, object], collaborators: Mapping[str, object]) -> Any:
         """Import the component's class and construct it.
 
@@ -128,9 +152,9 @@ class RegisteredComponent:
         self.check_extra()
         problems = self._collaborator_problems(collaborators)
         try:
-            valid = self.record.load_config().model_validate(config)
-        except ValidationError as error:
-            raise SpecError([*self._config_problems(error), *problems]) from None
+            valid = self.config(config)
+        except SpecError as error:
+            raise SpecError([*error.problems, *problems]) from None
         if problems:
             raise SpecError(problems)
         self.check_extra(valid)

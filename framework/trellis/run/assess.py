@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from trellis.contracts import RewardModel, Task
+from trellis.distributed import spread
 from trellis.errors import CapabilityError
 from trellis.run.measures import (
     held_out_calibration,
@@ -79,7 +80,7 @@ def assess_reward(
     """
     kept = [i for i, rollout in enumerate(rollouts) if rollout.trajectory.steps]
     scored = [rollouts[i] for i in kept]
-    rows = reward.score([rollout.trajectory for rollout in scored])
+    rows = spread(reward.score, [rollout.trajectory for rollout in scored])
     last = [row[-1] for row in rows]
     correct = [rollout.outcome.correct for rollout in scored]
     steps = None if labels is None else step_auc(scored, rows, [labels[i] for i in kept])

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from trellis.contracts import Stage
 from trellis.spec import ComponentSpec, Pipeline, StageSpec
 
 
-def build_components(pipeline: Pipeline) -> dict[str, Any]:
-    """Construct every component, collaborators first."""
+def build_components(pipeline: Pipeline, *, names: Sequence[str] | None = None) -> dict[str, Any]:
+    """Construct every component, collaborators first; or those of some names, and what they need."""
     built: dict[str, Any] = {}
-    for name in pipeline.build_order():
+    for name in pipeline.build_order(names):
         built[name] = _construct(pipeline, pipeline.components[name], built, f"components.{name}")
     return built
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trellis.contracts import Recipe
 from trellis.errors import CheckpointError, RunError
 from trellis.run.directory import RunDirectory
+from trellis.run.elsewhere import RunRecipe
 from trellis.types import Rollout
 
 
@@ -61,6 +63,19 @@ class Context:
             upto = f"up to '{stage}'" if stage else f"before '{self.stage}'"
             raise CheckpointError(f"'{name}' was trained in no stage {upto}", path=self.run_directory.path)
         return path
+
+    def recipe(self, components: Sequence[object], *, at: Mapping[str, str] | None = None) -> Recipe:
+        """Return how to build components as they were last saved, or at the end of an earlier stage."""
+        at = at or {}
+        checkpoints: list[tuple[str, Path]] = []
+        for name, component in self.components.items():
+            if name in at:
+                path: Path | None = self.checkpoint(at[name], component)
+            else:
+                path = self.run_directory.component_checkpoint(list(self.completed), name)
+            if path is not None:
+                checkpoints.append((name, path.resolve()))
+        return RunRecipe(self.run_directory.path.resolve(), tuple(map(self.name_of, components)), tuple(checkpoints))
 
     def _require(self, stage: str, what: str) -> None:
         if stage not in self.completed:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from trellis.contracts import State
+from trellis.distributed import world
 from trellis.errors import CheckpointError, RunDirectoryError
 from trellis.records import rollout_from_json, rollout_to_json
 from trellis.run.difference import differences, only_settings_differ
@@ -251,6 +252,45 @@ class RunDirectory:
             for secret in sorted(self._secrets, key=len, reverse=True):
                 value = value.replace(secret, "[secret]")
         return value
+
+
+class WatchedDirectory(RunDirectory):
+    """The run directory in a process that is not the main one: it reads, and writes only that it failed."""
+
+    def create(self, *, resolved: str, plugins: Mapping[str, Any]) -> None:
+        """Leave it to the main process."""
+
+    def write_progress(self, progress: Progress) -> None:
+        """Leave it to the main process."""
+
+    def event(self, name: str, /, **fields: Any) -> None:
+        """Note a failure, with this process's number: the main process may not learn of it."""
+        if name == "failed" and self.path.is_dir():
+            super().event(name, process=world().rank, **fields)
+
+    def metrics(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        """Leave it to the main process."""
+
+    def write_results(self, results: Results) -> None:
+        """Leave it to the main process."""
+
+    def add_rollouts(self, stage: str, step: int, rollouts: Sequence[Rollout]) -> None:
+        """Leave it to the main process."""
+
+    def save_checkpoint(self, name: str, *, components: Mapping[str, Saveable], state: State) -> None:
+        """Leave it to the main process, but for giving it this process's share of weights that are split."""
+        from trellis.nn import is_split
+
+        for component in components.values():
+            if is_split(getattr(component, "module", None)):
+                component.save(self.path)
+
+    def remove_checkpoint(self, name: str) -> None:
+        """Leave it to the main process."""
+
+    def stage_files(self, stage: str) -> Path:
+        """Return the directory of a stage's own files, which the main process makes."""
+        return self.path / "stages" / stage
 
 
 def _filter(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:

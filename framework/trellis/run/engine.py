@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 
 from trellis.contracts import Finding, Stage, StageStep
+from trellis.distributed import agree, barrier, world
 from trellis.errors import CollapseError, ContractError
 from trellis.run.context import Context
 from trellis.run.directory import Progress, RunDirectory, Saveable
@@ -31,6 +32,8 @@ class Engine:
     Order matters in whatever is written: a step's metrics, rollouts and row, then the checkpoint, then `state.json`,
     which makes them count, and only then the checkpoint before it is removed. Killed between any two of these, a
     run is resumed from the checkpoint that `state.json` names.
+
+    On several processes every one of them runs this, over the same stages; only the main one's `directory` writes.
     """
 
     directory: RunDirectory
@@ -46,7 +49,7 @@ class Engine:
         for number, (name, stage) in enumerate(self.stages.items(), start=1):
             if name in self.progress.completed:
                 continue
-            if interrupt.asked:
+            if agree(interrupt.asked):
                 self.directory.event("interrupted", stage=name, step=0)
                 return False
             line.stage(name, number, len(self.stages))
@@ -74,9 +77,10 @@ class Engine:
                 for found in step.findings:
                     self._warn(name, step.step, found, line)
                 if step.step < step.num_steps:
-                    if step.checkpoint or interrupt.asked:
+                    asked = agree(interrupt.asked)
+                    if step.checkpoint or asked:
                         self._checkpoint(name, stage, step.step, num_rows=results.num_rows())
-                    if interrupt.asked:
+                    if asked:
                         self.directory.event("interrupted", stage=name, step=step.step)
                         return False
                 done, metrics = step.step, step.metrics
@@ -134,6 +138,8 @@ class Engine:
     def _advance(self, progress: Progress) -> None:
         previous, self.progress = self.progress.checkpoint, progress
         self.directory.write_progress(progress)
+        # What is saved is read by all.
+        barrier()
         if previous is not None:
             self.directory.remove_checkpoint(previous)
 
@@ -164,4 +170,5 @@ def _seed_generators(seed: int, stage: str, step: int) -> None:
     number = int(words[0])
     random.seed(number)
     np.random.seed(number)
-    torch.manual_seed(number)
+    # Dropout alone draws from torch: each of several processes has rows of its own. All else is drawn alike everywhere.
+    torch.manual_seed(number + world().rank)

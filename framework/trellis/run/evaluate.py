@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any, Protocol
 
 from trellis.contracts import Policy, RewardModel, SearchAlgorithm, Task
+from trellis.distributed import spread, world
 from trellis.errors import CapabilityError, RunError
+from trellis.run.elsewhere import searched
 from trellis.run.results import Row, wilson_interval
-from trellis.search import TreeWriter, run_searches
-from trellis.types import Budget, Split
+from trellis.search import SearchReport, TreeWriter, run_searches
+from trellis.types import Budget, Problem, Split
+
+
+class Searcher(Protocol):
+    """Runs searches somewhere else than in this process."""
+
+    def __call__(
+        self, problems: Sequence[Problem], *, search: str, reward: str | None, settings: Mapping[str, Any]
+    ) -> Iterable[tuple[SearchReport, str | None]]:
+        """Return a report for each problem, in order, and its tree as a line of JSON where trees are wanted.
+
+        Args:
+            problems: What to solve.
+            search: The search's name.
+            reward: The reward's name; None for a search that needs none.
+            settings: Of `run_searches`, by argument.
+        """
 
 
 def evaluate(
@@ -29,10 +49,12 @@ def evaluate(
     policy_name: str = "policy",
     trees: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    searcher: Searcher | None = None,
 ) -> Iterator[Row]:
     """Yield a row per search, and for searches that need a reward one per reward.
 
-    Every row sees the same problems, seed and budget, so that rows can be compared problem by problem.
+    Every row sees the same problems, seed and budget, so that rows can be compared problem by problem. Several processes
+    share them (`trellis.distributed`).
 
     Args:
         policy: What samples.
@@ -49,6 +71,7 @@ def evaluate(
         policy_name: What the rows call the policy.
         trees: A directory for the search trees, one file a row; a file of that name is replaced.
         progress: Called with the problems done and the number of problems, within each row.
+        searcher: Runs the searches, where that is not this process; it knows components by the names given here.
 
     Raises:
         CapabilityError: A search needs a reward and there is none.
@@ -63,26 +86,27 @@ def evaluate(
         for reward_name, reward in rewards.items() if search.needs_reward else [(None, None)]:
             name = "-".join(part for part in (policy_name, search_name, reward_name) if part)
             trace = trees / f"{name}.jsonl" if trees else None
-            if trace:
+            writer = TreeWriter(trace) if trace and world().main else None
+            if writer:
                 # What a run that was killed here left of this row is in the way.
-                trace.unlink(missing_ok=True)
+                writer.path.unlink(missing_ok=True)
+            settings: dict[str, Any] = {
+                "budget": budget or Budget(),
+                "max_tokens": max_tokens,
+                "max_steps": max_steps,
+                "batch_problems": batch_problems,
+                "seed": seed,
+            }
             started = time.perf_counter()
-            reports = list(
-                run_searches(
-                    problems,
-                    search=search,
-                    policy=policy,
-                    task=task,
-                    reward=reward,
-                    budget=budget or Budget(),
-                    max_tokens=max_tokens,
-                    max_steps=max_steps,
-                    batch_problems=batch_problems,
-                    seed=seed,
-                    progress=progress,
-                    trace=TreeWriter(trace) if trace else None,
-                )
-            )
+            parts: dict[str, Any] = {"search": search, "policy": policy, "task": task, "reward": reward}
+            if searcher is not None:
+                found = searcher(problems, search=search_name, reward=reward_name, settings=settings)
+                reports = _written(found, writer)
+            elif world().size > 1:
+                share = partial(searched, **parts, settings=settings, trees=trace is not None)
+                reports = _written(spread(share, problems), writer)
+            else:
+                reports = list(run_searches(problems, **parts, **settings, progress=progress, trace=writer))
             correct = sum(report.outcome.correct for report in reports)
             yield Row(
                 policy=policy_name,
@@ -95,6 +119,16 @@ def evaluate(
                 tokens_per_problem=sum(report.num_tokens for report in reports) / len(reports),
                 seconds=time.perf_counter() - started,
             )
+
+
+def _written(found: Iterable[tuple[SearchReport, str | None]], writer: TreeWriter | None) -> list[SearchReport]:
+    """Write the trees that came with the reports, and return the reports."""
+    reports = []
+    for report, line in found:
+        reports.append(report)
+        if writer and line is not None:
+            writer.append(line)
+    return reports
 
 
 def num_rows(searches: Mapping[str, SearchAlgorithm], rewards: Mapping[str, RewardModel]) -> int:

@@ -11,9 +11,11 @@ from typing import Any, cast
 
 from rich.console import Console
 
+from trellis.contracts import Executor
+from trellis.distributed import barrier, main_only, start, world
 from trellis.errors import RunDirectoryError
 from trellis.run.build import build_components, build_stages
-from trellis.run.directory import Progress, RunDirectory, Saveable
+from trellis.run.directory import Progress, RunDirectory, Saveable, WatchedDirectory
 from trellis.run.engine import Engine
 from trellis.run.interrupt import stop_on_interrupt
 from trellis.run.progress import ProgressLine
@@ -80,6 +82,9 @@ def run_pipeline(
     checkpoint and ends with the same numbers as one never stopped, on the same machine. For this the global random
     generators of Python, NumPy and torch are seeded before each step.
 
+    Under a launcher such as torchrun it is called in every process (`trellis.distributed`); the run directory must lie where
+    all of them can read it. A run may be resumed on another number of processes.
+
     Args:
         pipeline: From `load_pipeline`.
         out: The run directory; `runs/<name>-<time>` by default.
@@ -90,12 +95,14 @@ def run_pipeline(
     Raises:
         RunDirectoryError: `out` holds something else already, or no run to resume.
     """
-    directory = RunDirectory(_choose(pipeline, out, resume), secrets=pipeline.secrets)
+    start()
+    path = main_only(lambda: _choose(pipeline, out, resume))
+    directory = (RunDirectory if world().main else WatchedDirectory)(path, secrets=pipeline.secrets)
     resolved = pipeline.to_yaml()
     if resume:
-        progress = directory.reopen(resolved=resolved)
+        progress = main_only(lambda: directory.reopen(resolved=resolved))
     else:
-        directory.check_unused()
+        main_only(directory.check_unused)
         progress = Progress()
     components = build_components(pipeline)
     stages = build_stages(pipeline, components)
@@ -104,10 +111,16 @@ def run_pipeline(
         directory.event("resumed", stage=progress.stage, step=progress.step, completed=progress.completed)
     else:
         directory.create(resolved=resolved, plugins=_providers(pipeline))
-        directory.event("started", pipeline=pipeline.name, seed=pipeline.seed)
+        directory.event("started", pipeline=pipeline.name, seed=pipeline.seed, processes=world().size)
+    barrier()
     engine = Engine(directory, pipeline, components, stages, progress)
-    with ProgressLine(console) as line, stop_on_interrupt(line.say) as interrupt:
-        finished = engine.run(line, interrupt)
+    try:
+        with ProgressLine(console if world().main else None) as line, stop_on_interrupt(line.say) as interrupt:
+            finished = engine.run(line, interrupt)
+    finally:
+        for component in components.values():
+            if isinstance(component, Executor):
+                component.close()
     return Run(directory, pipeline, components, interrupted=not finished)
 
 

@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 
 from trellis.contracts import Policy, Task
+from trellis.distributed import spread
+from trellis.sampling import sample_trajectories
 from trellis.types import Problem, Rollout, SampleRequest
 
 
@@ -25,7 +27,7 @@ def sample_rollouts(
 ) -> list[Rollout]:
     """Return `n` rollouts of each problem, those of one problem in a row.
 
-    A problem's rollouts depend on `seed` and the problem alone, not on the others.
+    A problem's rollouts depend on `seed` and the problem alone, not on the others. Several processes share the problems.
 
     Args:
         policy: What samples.
@@ -44,12 +46,14 @@ def sample_rollouts(
         )
         for prefix in prefixes
     ]
-    trajectories = [
-        task.extend(prefix, completion)
-        for prefix, completions in zip(prefixes, policy.sample(requests), strict=True)
-        for completion in completions
-    ]
-    return [Rollout(trajectory, task.verify(trajectory), step=step) for trajectory in trajectories]
+
+    def judged(requests: Sequence[SampleRequest]) -> list[list[Rollout]]:
+        return [
+            [Rollout(trajectory, task.verify(trajectory), step=step) for trajectory in row]
+            for row in sample_trajectories(policy, task, requests)
+        ]
+
+    return [rollout for group in spread(judged, requests) for rollout in group]
 
 
 def draw_batch(

@@ -18,9 +18,10 @@ from trellis.contracts.reward import RewardModel
 from trellis.contracts.search import Extend, Score, SearchAlgorithm
 from trellis.contracts.task import Task
 from trellis.errors import CapabilityError, ContractError
+from trellis.sampling import sample_trajectories
 from trellis.search.process import RunningSearch
-from trellis.search.tree import Tree, TreeWriter
-from trellis.types import Budget, Completion, Outcome, Problem, SampleRequest, SearchResult, Trajectory
+from trellis.search.tree import Tree, TreeLines, TreeWriter
+from trellis.types import Budget, Outcome, Problem, SampleRequest, SearchResult, Trajectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def run_searches(
     seed: int = 0,
     batch_problems: int = 256,
     progress: Callable[[int, int], None] | None = None,
-    trace: TreeWriter | None = None,
+    trace: TreeWriter | TreeLines | None = None,
 ) -> Iterator[SearchReport]:
     """Search for a solution of each problem and yield the reports in the order of the problems.
 
@@ -78,7 +79,7 @@ def run_searches(
         seed: Fixes all samples.
         batch_problems: How many searches are interleaved at once.
         progress: Called with the number of problems done so far, in whatever order, and of all problems.
-        trace: Where the trees of all that was sampled are written, a line per report.
+        trace: Takes the trees of all that was sampled, a line per report.
 
     Raises:
         CapabilityError: The search asks for scores and there is no reward.
@@ -143,10 +144,10 @@ class _Answers:
         sampled = iter(self._sample([request for one, extend in asking for request in self._requests(one, extend)]))
         for one, extend in asking:
             rows = [next(sampled) for _ in extend.prefixes]
-            children = [[self._grow(prefix, c) for c in row] for prefix, row in zip(extend.prefixes, rows, strict=True)]
+            children = [[child for child, _ in row] for row in rows]
             if one.tree:
                 one.tree.add_samples(extend.prefixes, children)
-            one.answer(children, num_tokens=sum(len(completion.token_ids) for row in rows for completion in row))
+            one.answer(children, num_tokens=sum(count for row in rows for _, count in row))
 
     def score(self, running: Sequence[RunningSearch]) -> None:
         """Answer every `Score`; a search that cannot pay for it is ended."""
@@ -174,22 +175,31 @@ class _Answers:
             for index, prefix in enumerate(extend.prefixes)
         ]
 
-    def _sample(self, requests: list[SampleRequest]) -> list[list[Completion]]:
-        rows = self.policy.sample(requests) if requests else []
+    def _sample(self, requests: list[SampleRequest]) -> list[list[tuple[Trajectory, int]]]:
+        """Return what each request's prefix became, and how many tokens that took."""
+        if self.task.constrained:
+            rows = sample_trajectories(self.policy, self.task, requests)
+            return [
+                [(self._bound(child), child.num_tokens - request.prefix.num_tokens) for child in row]
+                for request, row in zip(requests, rows, strict=True)
+            ]
+        answers = self.policy.sample(requests) if requests else []
         name = type(self.policy).__name__
-        if len(rows) != len(requests):
-            raise ContractError(f"the policy '{name}' answered {len(requests)} requests with {len(rows)} lists")
-        for request, row in zip(requests, rows, strict=True):
-            longest = max((len(completion.token_ids) for completion in row), default=0)
+        if len(answers) != len(requests):
+            raise ContractError(f"the policy '{name}' answered {len(requests)} requests with {len(answers)} lists")
+        for request, row in zip(requests, answers, strict=True):
+            longest = max((completion.num_tokens for completion in row), default=0)
             if len(row) != request.n or longest > request.max_tokens:
                 raise ContractError(
                     f"the policy '{name}' was asked for {request.n} completions of at most {request.max_tokens} tokens"
                     f" and gave {len(row)} of up to {longest} (problem {request.prefix.problem.id})"
                 )
-        return rows
+        return [
+            [(self._bound(self.task.extend(request.prefix, one)), one.num_tokens) for one in row]
+            for request, row in zip(requests, answers, strict=True)
+        ]
 
-    def _grow(self, prefix: Trajectory, completion: Completion) -> Trajectory:
-        child = self.task.extend(prefix, completion)
+    def _bound(self, child: Trajectory) -> Trajectory:
         return replace(child, cut=True) if child.open and len(child.steps) >= self.max_steps else child
 
     def _rewards(self, trajectories: list[Trajectory]) -> list[list[float]]:

@@ -84,7 +84,7 @@ class Tree:
                     parent.id,
                     step.text,
                     log_prob=step.log_prob,
-                    tokens=len(step.token_ids),
+                    tokens=step.num_tokens,
                     finished=finished,
                     cut=cut,
                 )
@@ -104,13 +104,36 @@ class TreeWriter:
 
     def write(self, tree: Tree, problem: Problem, *, search: str, best: Trajectory | None, outcome: Outcome) -> None:
         """Append one line: a problem, its tree, and how the search that is named ended."""
-        line = {
-            "problem": problem.id,
-            "text": problem.text,
-            "search": search,
-            "best": None if best is None else tree.find(best),
-            "correct": outcome.correct,
-            "nodes": [asdict(node) for node in tree.nodes],
-        }
+        self.append(_line(tree, problem, search=search, best=best, outcome=outcome))
+
+    def append(self, line: str) -> None:
+        """Append a line that is one already."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            file.write(line + "\n")
+
+
+class TreeLines:
+    """Keeps the newest tree's line, for those who send it elsewhere.
+
+    Attributes:
+        newest: As `TreeWriter` would have written it; None at first.
+    """
+
+    def __init__(self) -> None:
+        self.newest: str | None = None
+
+    def write(self, tree: Tree, problem: Problem, *, search: str, best: Trajectory | None, outcome: Outcome) -> None:
+        """Take a tree."""
+        self.newest = _line(tree, problem, search=search, best=best, outcome=outcome)
+
+
+def _line(tree: Tree, problem: Problem, *, search: str, best: Trajectory | None, outcome: Outcome) -> str:
+    record = {
+        "problem": problem.id,
+        "text": problem.text,
+        "search": search,
+        "best": None if best is None else tree.find(best),
+        "correct": outcome.correct,
+        "nodes": [asdict(node) for node in tree.nodes],
+    }
+    return json.dumps(record, ensure_ascii=False)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 
 from trellis.component import Need
-from trellis.errors import did_you_mean
+from trellis.errors import MissingExtraError, did_you_mean
 from trellis.plugins import RegisteredComponent
 from trellis.spec.document import NodePath
 from trellis.spec.models import Part
@@ -83,6 +83,11 @@ class _Edges:
             elif target and (missing := need.capabilities - target.record.capabilities):
                 wanted = ", ".join(f"'{capability}'" for capability in sorted(missing))
                 self._offer(place, f"'{name}' ({target.id}) lacks the capability {wanted}", need)
+            elif target:
+                try:
+                    target.check_capabilities(need.capabilities)
+                except MissingExtraError as error:
+                    self.problems.add(place, str(error))
 
     def _check_name(self, place: NodePath, name: str, fitting: Sequence[str]) -> bool:
         """Check that a component is there; those that fit are named where it is not."""

@@ -114,8 +114,12 @@ class Pipeline:
             registry=registry,
         )
 
-    def build_order(self) -> tuple[str, ...]:
-        """Return the components' names, each after those it needs, otherwise in the order of the file."""
+    def build_order(self, names: Sequence[str] | None = None) -> tuple[str, ...]:
+        """Return the components' names, each after those it needs, otherwise in the order of the file.
+
+        Args:
+            names: Those that are wanted, with whatever they need; all by default.
+        """
         ordered: dict[str, None] = {}
 
         def visit(name: str) -> None:
@@ -126,7 +130,7 @@ class Pipeline:
                     visit(target)
             ordered[name] = None
 
-        for name in self.components:
+        for name in self.components if names is None else names:
             visit(name)
         return tuple(ordered)
 

@@ -32,7 +32,8 @@ class Table:
         schema: Its schema.
         columns: Name and type of each column, in the table's order.
         indexes: By name.
-        rows: How many rows the database believes it has; None where it does not know.
+        rows: How many rows the planner believes it has; None where it does not know.
+        analyzed: Changes whenever the planner's statistics of it are collected; empty where it does not know.
         kind: "table", "view", "materialized view", "partitioned table" or "foreign table".
     """
 
@@ -41,6 +42,7 @@ class Table:
     columns: Mapping[str, str] = field(default_factory=dict)
     indexes: Mapping[str, Index] = field(default_factory=dict)
     rows: float | None = None
+    analyzed: str = ""
     kind: str = "table"
 
 

@@ -9,10 +9,10 @@ The texts are canonical: one hint a line, each line ended by a line break, so th
 then one tree per block, then switches; in a join the aliases are sorted. Every text is read by `parse_hints`, and
 `hints.render("\n") + "\n"` of every valid `PlanHints` is one of the texts, with two limits:
 
-- A context-free grammar of a sensible size cannot hold that an alias stands once in a tree, that a tree has all aliases, or that
-  a set of aliases gets one method (for trees alone it takes a rule per subset), nor which orders outer joins allow. What breaks
-  these rules, or is nested too deep, `parse_hints` and `check_hints` refuse; nothing else that they refuse is in the grammar.
-- The order of the join hints among themselves is free here.
+- A context-free grammar of a sensible size cannot hold that a tree has each alias once, nor that a set of aliases gets one
+  method: that takes a rule per set. It is held where no block has more than `EXACT_ALIASES` aliases, and every text is then read;
+  in larger blocks `parse_hints` and `check_hints` refuse what breaks it, or is nested too deep.
+- Which orders outer joins allow, and that a join is one of the tree's, is not in the grammar: `misfits` says so.
 
 xgrammar 0.2.8 and llguidance 1.9.1 compile both and draw the line where the tests' own recogniser draws it.
 """
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from trellis.sql.catalog import Catalog
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal["scans", "joins", "leading", "switches"]
 KINDS: tuple[Kind, ...] = ("scans", "joins", "leading", "switches")
 """The kinds of hints, in their order."""
+
+
+EXACT_ALIASES = 6
+"""Up to so many aliases a block gets a rule per set of them: 57 sets and 602 ways to join two, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +128,16 @@ def grammar_rules(
             rules[f"scan-{number}"] = _scan(alias, indexes)
             root.append(Optional(Rule(f"scan-{number}")))
     joined = [(number, block) for number, block in enumerate(blocks) if len(block.aliases) >= 2]
-    if "joins" in kinds and joined:
+    exact = {number for number, block in joined if len(block.aliases) <= EXACT_ALIASES}
+    if "joins" in kinds and joined and len(exact) == len(joined):
+        rules["method"] = OneOf(tuple(str(method) for method in JoinMethod))
+        sets = {names for _, block in joined for names in _sets(block.aliases) if len(names) > 1}
+        rules["joins"] = tuple(
+            Optional((Rule("method"), f"({' '.join(map(quoted, names))})\n"))
+            for names in sorted(sets, key=lambda names: (len(names), names))
+        )
+        root.append(Rule("joins"))
+    elif "joins" in kinds and joined:
         rules["join"] = (
             OneOf(tuple(str(method) for method in JoinMethod)),
             "(",
@@ -135,7 +149,11 @@ def grammar_rules(
         root.append(Repeated(Rule("join")))
     if "leading" in kinds:
         for number, block in joined:
-            if block.orderable:
+            if block.orderable and number in exact:
+                rules[f"leading-{number}"] = (f"{LEADING}(", Rule(_tree(number, block.aliases, block.aliases)), ")\n")
+                rules |= _exact_trees(number, block.aliases)
+                root.append(Optional(Rule(f"leading-{number}")))
+            elif block.orderable:
                 rules[f"leading-{number}"] = (f"{LEADING}(", Rule(f"pair-{number}"), ")\n")
                 rules[f"pair-{number}"] = ("(", Rule(f"tree-{number}"), " ", Rule(f"tree-{number}"), ")")
                 rules[f"tree-{number}"] = OneOf((*map(quoted, block.aliases), Rule(f"pair-{number}")))
@@ -188,6 +206,29 @@ def _scan(alias: str, indexes: Mapping[str, Sequence[str]] | None) -> Part:
     methods = OneOf(tuple(str(method) for method in ScanMethod if method.takes_index))
     index = () if indexes is None else Optional((" ", OneOf(tuple(map(quoted, indexes[alias])))))
     return OneOf((seq, (methods, f"({quoted(alias)}", index, ")\n")))
+
+
+def _sets(aliases: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return all sets of the sorted aliases that are not empty, each sorted."""
+    return [names for size in range(1, len(aliases) + 1) for names in combinations(aliases, size)]
+
+
+def _exact_trees(number: int, aliases: Sequence[str]) -> dict[str, Part]:
+    """Rules for the trees of each set of two aliases or more: some of them joined to the others."""
+    rules: dict[str, Part] = {}
+    for names in _sets(aliases)[len(aliases) :]:
+        pairs = []
+        for left in _sets(names)[:-1]:
+            right = tuple(name for name in names if name not in left)
+            sides = [Rule(_tree(number, aliases, s)) if len(s) > 1 else quoted(s[0]) for s in (left, right)]
+            pairs.append(("(", sides[0], " ", sides[1], ")"))
+        rules[_tree(number, aliases, names)] = OneOf(tuple(pairs))
+    return rules
+
+
+def _tree(number: int, aliases: Sequence[str], names: Sequence[str]) -> str:
+    """Return the name of the rule for a set's trees: the places of its aliases."""
+    return f"tree-{number}-{'-'.join(str(aliases.index(name)) for name in names)}"
 
 
 def _sorted_names(name: str, aliases: Sequence[str]) -> dict[str, Part]:

@@ -17,7 +17,8 @@ from collections import defaultdict
 from hashlib import blake2b
 from typing import NamedTuple, TypeAlias
 
-from trellis.sql.form import Form, Former, Text, read_form, vertices
+from trellis.sql.form import Form, Text, read_form, vertices
+from trellis.sql.former import Former
 from trellis.sql.scopes import Reading
 
 MAX_READS = 300_000

@@ -13,8 +13,7 @@ from typing import Literal, TypeAlias
 
 from sqlglot import exp
 
-from trellis.sql.query import RelationKind
-
+RelationKind: TypeAlias = Literal["table", "cte", "subquery", "function", "values"]
 JoinKind: TypeAlias = Literal["comma", "inner", "cross", "left", "right", "full"]
 
 

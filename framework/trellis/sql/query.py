@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sqlglot.expressions import Expr
 
+    from trellis.sql.from_clause import RelationKind
     from trellis.sql.scopes import Reading
-
-RelationKind: TypeAlias = Literal["table", "cte", "subquery", "function", "values"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +116,6 @@ class Query:
     tree: Expr = field(compare=False, repr=False)
     reading: Reading = field(compare=False, repr=False)
     canonical: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # The syntax tree's nodes are known by identity, which a copy in another process would not keep.
-        from trellis.sql.reader import read_again
-
-        return read_again, (self.sql, self.dialect, self.reading.catalog)
 
     @property
     def relations(self) -> tuple[Relation, ...]:

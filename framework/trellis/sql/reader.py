@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copyreg
 import threading
 from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection
 
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
@@ -16,7 +18,9 @@ from trellis.sql.fingerprint import fingerprint
 from trellis.sql.from_clause import Condition, Item, Region, conjuncts
 from trellis.sql.names import Names
 from trellis.sql.query import Block, Edge, OuterJoin, Query, Relation
+from trellis.sql.safety import check_safe
 from trellis.sql.scopes import Reading, Scope
+from trellis.sql.unlogged import unlogged
 
 CACHE_SIZE = 4096
 """Queries kept."""
@@ -42,11 +46,37 @@ def parse_query(sql: str, *, dialect: str = "postgres", catalog: Catalog | None 
         if found is not None and (found.reading.catalog is catalog or found.reading.catalog == catalog):
             _cache.move_to_end(key)
             return found
-    query = describe(read(sql, dialect=dialect, catalog=catalog), dialect)
+    try:
+        query = describe(read(sql, dialect=dialect, catalog=catalog), dialect)
+    except RecursionError:
+        raise _too_deep() from None
     with _lock:
         _cache[key] = query
         while len(_cache) > CACHE_SIZE:
             _cache.popitem(last=False)
+    return query
+
+
+def parse_safe(
+    sql: str, *, dialect: str = "postgres", catalog: Catalog | None = None, allow_functions: Collection[str] = ()
+) -> Query:
+    """Read one query that only reads.
+
+    Args:
+        sql: One statement.
+        dialect: sqlglot's name of its language.
+        catalog: As `parse_query` takes it.
+        allow_functions: As `trellis.sql.safety.check_safe` takes them.
+
+    Raises:
+        QuerySyntaxError: It cannot be parsed, is empty, or is several statements.
+        UnsafeQueryError: It is not one SELECT, or calls what it may not.
+    """
+    query = parse_query(sql, dialect=dialect, catalog=catalog)
+    try:
+        check_safe(query.tree, dialect=dialect, allow_functions=allow_functions)
+    except RecursionError:
+        raise _too_deep() from None
     return query
 
 
@@ -55,11 +85,9 @@ def read(sql: str, *, dialect: str, catalog: Catalog | None) -> Reading:
     language = Dialect.get_or_raise(dialect)
     try:
         tokens = language.tokenize(sql)
-        statements = [
-            tree
-            for tree in language.parser().parse(tokens, sql)
-            if not (tree is None or isinstance(tree, exp.Semicolon))
-        ]
+        with unlogged():
+            trees = language.parser().parse(tokens, sql)
+        statements = [tree for tree in trees if not (tree is None or isinstance(tree, exp.Semicolon))]
     except ParseError as error:
         first = error.errors[0] if error.errors else {}
         raise QuerySyntaxError(
@@ -71,7 +99,7 @@ def read(sql: str, *, dialect: str, catalog: Catalog | None) -> Reading:
         line, column = _unclosed(sql)
         raise QuerySyntaxError("a quote or comment is opened and never closed", line=line, column=column) from None
     except RecursionError:
-        raise QuerySyntaxError("it is nested too deeply") from None
+        raise _too_deep() from None
     if not statements:
         raise QuerySyntaxError("it is empty")
     if len(statements) > 1:
@@ -82,13 +110,25 @@ def read(sql: str, *, dialect: str, catalog: Catalog | None) -> Reading:
     try:
         Names(reading).query(statements[0], path="the query", parent=None, outer=None, ctes={})
     except RecursionError:
-        raise QuerySyntaxError("it is nested too deeply") from None
+        raise _too_deep() from None
     return reading
+
+
+def _too_deep() -> QuerySyntaxError:
+    return QuerySyntaxError("it is nested too deeply; write it with fewer levels of parentheses")
 
 
 def read_again(sql: str, dialect: str, catalog: Catalog | None) -> Query:
     """Read a query that came from another process."""
     return parse_query(sql, dialect=dialect, catalog=catalog)
+
+
+def _reduced(query: Query) -> tuple[Callable[..., Query], tuple[object, ...]]:
+    return read_again, (query.sql, query.dialect, query.reading.catalog)
+
+
+# The syntax tree's nodes are known by identity, which a copy in another process would not keep.
+copyreg.pickle(Query, _reduced)
 
 
 def describe(reading: Reading, dialect: str) -> Query:

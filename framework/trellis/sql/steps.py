@@ -16,7 +16,8 @@ blocks whose order cannot be said are no part of this language.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from trellis.errors import HintError
@@ -41,7 +42,13 @@ FREE = "Join"
 
 
 def next_lines(
-    query: Query, lines: Sequence[str] = (), *, free: bool = False, bushy: bool = True, cross_products: bool = False
+    query: Query,
+    lines: Sequence[str] = (),
+    *,
+    free: bool = False,
+    bushy: bool = True,
+    cross_products: bool = False,
+    sides: bool = True,
 ) -> list[str]:
     """Return every line that may follow; nothing where the hints are complete.
 
@@ -53,6 +60,7 @@ def next_lines(
         free: Whether a method may be left to the planner.
         bushy: Whether two results of joins may be joined; if not, only where a left join has one on the right.
         cross_products: Whether relations may be joined that no predicate connects, where there is another way.
+        sides: Whether it is decided which input is the outer one; if not, lines are as `unsided` writes them.
 
     Raises:
         HintError: The lines so far cannot have been written so.
@@ -68,8 +76,10 @@ def next_lines(
         pairs = [pair for pair in pairs if _linear(*pair, parts, block)]
     if not cross_products:
         pairs = [pair for pair in pairs if _meant(*pair, block)] or pairs
+    if not sides:
+        pairs = list(dict.fromkeys(_unsided(*pair, block) for pair in pairs))
     words = [*JoinMethod, *([FREE] if free else [])]
-    return [_line(word, Join(left, right)) for left, right in pairs for word in words]
+    return [_line(word, left, right) for left, right in pairs for word in words]
 
 
 def lines_of(hints: PlanHints, query: Query) -> list[str]:
@@ -91,11 +101,30 @@ def lines_of(hints: PlanHints, query: Query) -> list[str]:
         if not trees:
             raise HintError(str(hints), reason=f"it has no order of {block.path}; complete it with `plan_hints`")
         for join in tree_joins(trees[0]):
-            written.append(_line(methods.pop(frozenset(tree_aliases(join)), FREE), join))
+            written.append(_line(methods.pop(frozenset(tree_aliases(join)), FREE), join.left, join.right))
         written.append(str(Leading(trees[0])))
     for aliases, method in methods.items():
         raise HintError(str(JoinHint(aliases, method)), reason="no order of its block says where this join stands")
     return written
+
+
+def unsided(hints: PlanHints, query: Query) -> PlanHints:
+    """Return hints in which each join has its inputs by name, the smaller first, unless a left join forbids it.
+
+    For databases that choose the sides themselves: there, one plan has as many orders as there are ways to swap inputs, and a
+    model would have to learn that they are one.
+    """
+
+    def told(tree: JoinTree, block: Block) -> JoinTree:
+        return (
+            Join(*_unsided(told(tree.left, block), told(tree.right, block), block)) if isinstance(tree, Join) else tree
+        )
+
+    leading = []
+    for each in hints.leading:
+        block = next(block for block in query.blocks if tree_aliases(each.tree)[0] in block.aliases)
+        leading.append(Leading(told(each.tree, block)))
+    return replace(hints, leading=tuple(leading))
 
 
 def hints_of(query: Query, lines: Sequence[str]) -> PlanHints:
@@ -143,7 +172,7 @@ def _take(line: str, state: _State) -> None:
         state.parts = list(state.blocks[0].aliases) if state.blocks else []
         return
     word, bracket, rest = line.partition("(")
-    found = [pair for pair in _pairs(parts) if bracket + rest == _line("", Join(*pair))]
+    found = [pair for pair in _pairs(parts) if bracket + rest == _line("", *pair)]
     if not found or word not in {*JoinMethod, FREE}:
         have = "; ".join(" ".join(map(quoted, tree_aliases(part))) for part in parts)
         raise HintError(line, reason=f"it is no join of two of these, the outer one first: {have}")
@@ -156,8 +185,13 @@ def _take(line: str, state: _State) -> None:
     state.parts = [joined if part is left else part for part in parts if part is not right]
 
 
-def _line(word: str, join: Join) -> str:
-    return f"{word}({' '.join(quoted(alias) for alias in tree_aliases(join))})"
+def _line(word: str, left: JoinTree, right: JoinTree) -> str:
+    return f"{word}({_names(left)} {_names(right)})"
+
+
+@lru_cache(maxsize=10_000)
+def _names(tree: JoinTree) -> str:
+    return " ".join(quoted(alias) for alias in tree_aliases(tree))
 
 
 def _join(tree: JoinTree) -> Join:
@@ -182,6 +216,15 @@ def _allowed(outer: OuterJoin, left: frozenset[str], right: frozenset[str]) -> b
     if right == side:
         return outer.requires <= left
     return side < left or side < right
+
+
+def _unsided(left: JoinTree, right: JoinTree, block: Block) -> tuple[JoinTree, JoinTree]:
+    """Return two inputs in the order of their names, where a left join does not say otherwise."""
+
+    def first(tree: JoinTree) -> tuple[int, str]:
+        return min((len(alias), alias) for alias in tree_aliases(tree))
+
+    return (right, left) if first(right) < first(left) and _legal(right, left, block) else (left, right)
 
 
 def _meant(left: JoinTree, right: JoinTree, block: Block) -> bool:

@@ -9,25 +9,23 @@ Methods and scans cannot be asked for.
 from __future__ import annotations
 
 import contextlib
-from collections import OrderedDict
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import duckdb
 
 from trellis.contracts.database import NO_HINTS, DatabaseBackend, Execution, HintedStatement
-from trellis.errors import DatabaseError, QuerySyntaxError, QueryTimeoutError
+from trellis.errors import DatabaseError, QueryTimeoutError
 from trellis.sql.catalog import Catalog
 from trellis.sql.digest import RowDigest
-from trellis.sql.fit import check_hints
 from trellis.sql.hints import Join, JoinHint, Leading, PlanHints, ScanHint, tree_aliases
 from trellis.sql.join_trees import join_tree
 from trellis.sql.orders import illegal
 from trellis.sql.plan import Plan
 from trellis.sql.query import Query
-from trellis.sql.reader import parse_query
+from trellis.sql.reader import parse_safe
 from trellis.sql.rewrite import rewrite
-from trellis.sql.safety import check_safe
 from trellis_duckdb.catalog import Schema, read_schema
 from trellis_duckdb.config import DuckDBConfig
 from trellis_duckdb.guard import Guard
@@ -60,7 +58,7 @@ class DuckDB(DatabaseBackend):
         self.config = config
         self._session = Session(config)
         self._read: tuple[Schema, Guard] | None = None
-        self._parsed: OrderedDict[str, Query] = OrderedDict()
+        self._parsed = lru_cache(_PARSED_AT_MOST)(self._parse)
 
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
@@ -87,7 +85,7 @@ class DuckDB(DatabaseBackend):
     def refresh(self) -> None:
         """Forget the catalog and the functions, because the schema may have changed."""
         self._read = None
-        self._parsed.clear()
+        self._parsed.cache_clear()
 
     def parse(self, sql: str) -> Query:
         """Read one query; the text is checked by its tree and by DuckDB's own reading of it.
@@ -96,31 +94,17 @@ class DuckDB(DatabaseBackend):
             QuerySyntaxError: The text is no SQL.
             UnsafeQueryError: It is not one SELECT, or does what a SELECT here may not.
         """
-        if sql in self._parsed:
-            self._parsed.move_to_end(sql)
-            return self._parsed[sql]
+        return self._parsed(sql)
+
+    def _parse(self, sql: str) -> Query:
         schema, guard = self._known()
         guard.check(sql)
-        try:
-            query = parse_query(sql, dialect=self.dialect, catalog=schema.catalog)
-            check_safe(query.tree, dialect=self.dialect, allow_functions=self.config.allow_functions)
-        except RecursionError:
-            raise QuerySyntaxError("it is nested too deeply; write it with fewer levels of parentheses") from None
-        self._parsed[sql] = query
-        while len(self._parsed) > _PARSED_AT_MOST:
-            self._parsed.popitem(last=False)
-        return query
+        return parse_safe(
+            sql, dialect=self.dialect, catalog=schema.catalog, allow_functions=self.config.allow_functions
+        )
 
-    def hinted(self, query: Query, hints: PlanHints = NO_HINTS) -> HintedStatement:
-        """Return what would be sent.
-
-        Raises:
-            HintError: A hint does not fit the query.
-        """
-        self.parse(query.sql)
-        if not hints:
-            return HintedStatement(query.sql)
-        check_hints(hints, query, self.catalog())
+    def statement(self, query: Query, hints: PlanHints) -> HintedStatement:
+        """Return what would be sent: FROM as a tree of joins where there is a `Leading`."""
         sql = query.sql
         untouched: dict[str, str] = {}
         for hint in hints:

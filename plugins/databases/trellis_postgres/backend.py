@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import json
 import threading
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import psycopg
 
 from trellis.contracts.database import NO_HINTS, DatabaseBackend, Execution, HintedStatement, RecordedQuery
-from trellis.errors import CapabilityError, DatabaseError, QuerySyntaxError, QueryTimeoutError
+from trellis.errors import CapabilityError, DatabaseError, QueryTimeoutError
 from trellis.sql.catalog import Catalog
 from trellis.sql.digest import RowDigest
-from trellis.sql.fit import check_hints
 from trellis.sql.hints import PlanHints
 from trellis.sql.plan import Plan
 from trellis.sql.query import Query
-from trellis.sql.reader import parse_query
-from trellis.sql.safety import check_safe
+from trellis.sql.reader import parse_safe
 from trellis_postgres.catalog import Schema, read_schema
 from trellis_postgres.config import PostgresConfig
 from trellis_postgres.dialects.base import HintDialect
@@ -48,6 +45,7 @@ SELECT s.query, s.calls, s.total_exec_time FROM {}.pg_stat_statements s
 JOIN pg_catalog.pg_database d ON d.oid = s.dbid WHERE d.datname = pg_catalog.current_database() AND s.query IS NOT NULL
 ORDER BY s.total_exec_time DESC
 """
+_HIDDEN = b"<insufficient privilege>"
 _EXAMPLES = """
 SELECT pg_catalog.quote_literal(v) FROM pg_catalog.pg_stats s, LATERAL pg_catalog.unnest(
     COALESCE(s.most_common_vals::text::text[], '{}') || COALESCE(s.histogram_bounds::text::text[], '{}')) v
@@ -68,11 +66,15 @@ class Postgres(DatabaseBackend):
 
     def __init__(self, config: PostgresConfig) -> None:
         self.config = config
-        self._server = None if config.dsn else EmbeddedServer(config.directory, database=config.database)
+        self._server = (
+            None
+            if config.dsn
+            else EmbeddedServer(config.directory, database=config.database, start_timeout_ms=config.start_timeout_ms)
+        )
         self._connected: tuple[HintDialect, Session] | None = None
         self._schema: Schema | None = None
         self._guard: FunctionGuard | None = None
-        self._parsed: OrderedDict[str, Query] = OrderedDict()
+        self._parsed = lru_cache(_PARSED_AT_MOST)(self._parse)
         self._alone: psycopg.Connection | None = None
         self._num_alone = 0
         self._alone_here = threading.RLock()
@@ -102,6 +104,11 @@ class Postgres(DatabaseBackend):
         return self._identity
 
     @property
+    def settings(self) -> Mapping[str, str]:
+        """The settings that every statement runs under."""
+        return self.config.settings
+
+    @property
     def server_version(self) -> int:
         """The server's version, e.g. 180004."""
         return self._session.server_version()
@@ -124,7 +131,7 @@ class Postgres(DatabaseBackend):
     def refresh(self) -> None:
         """Forget the catalog and the functions, because the schema may have changed."""
         self._schema = self._guard = None
-        self._parsed.clear()
+        self._parsed.cache_clear()
 
     def parse(self, sql: str) -> Query:
         """Read one query; the text, its tree and the functions it calls are checked.
@@ -133,32 +140,19 @@ class Postgres(DatabaseBackend):
             QuerySyntaxError: The text is no SQL.
             UnsafeQueryError: It is not one SELECT, or does what a SELECT here may not.
         """
-        if sql in self._parsed:
-            self._parsed.move_to_end(sql)
-            return self._parsed[sql]
+        return self._parsed(sql)
+
+    def _parse(self, sql: str) -> Query:
         text = read_text(sql, max_chars=self.config.max_query_chars)
         schema, guard = self._known()
-        try:
-            query = parse_query(sql, dialect=self.dialect, catalog=schema.catalog)
-            check_safe(query.tree, dialect=self.dialect, allow_functions=self.config.allow_functions)
-        except RecursionError:
-            raise QuerySyntaxError("it is nested too deeply; write it with fewer levels of parentheses") from None
+        query = parse_safe(
+            sql, dialect=self.dialect, catalog=schema.catalog, allow_functions=self.config.allow_functions
+        )
         guard.check(text)
-        self._parsed[sql] = query
-        while len(self._parsed) > _PARSED_AT_MOST:
-            self._parsed.popitem(last=False)
         return query
 
-    def hinted(self, query: Query, hints: PlanHints = NO_HINTS) -> HintedStatement:
-        """Return what would be sent.
-
-        Raises:
-            HintError: A hint does not fit the query.
-        """
-        self.parse(query.sql)
-        if not hints:
-            return HintedStatement(query.sql)
-        check_hints(hints, query, self.catalog())
+    def statement(self, query: Query, hints: PlanHints) -> HintedStatement:
+        """Return what would be sent in the dialect of this server."""
         return self.hint_dialect.hinted(query, hints)
 
     def explain(self, query: Query, hints: PlanHints = NO_HINTS, *, timeout_ms: float | None = None) -> Plan:
@@ -254,7 +248,7 @@ class Postgres(DatabaseBackend):
         """Return what pg_stat_statements holds of this database, what took longest in all first.
 
         Raises:
-            CapabilityError: The extension is not in this database.
+            CapabilityError: The extension is not in this database, or the role may not read others' queries.
         """
         found = self._session.run(_STATEMENTS_SCHEMA, timeout_ms=self.config.explain_timeout_ms).rows
         if not found or found[0][0] is None:
@@ -266,7 +260,14 @@ class Postgres(DatabaseBackend):
             )
         schema = found[0][0].decode()
         rows = self._session.run(_STATEMENTS.format(schema), timeout_ms=self.config.explain_timeout_ms).rows
-        return [RecordedQuery(_text(sql), int(_text(calls)), float(_text(total))) for sql, calls, total in rows]
+        shown = [row for row in rows if row[0] != _HIDDEN]
+        if rows and not shown:
+            raise CapabilityError(
+                "postgres",
+                capability="right to read what others have run",
+                mend="GRANT pg_read_all_stats to its role.",
+            )
+        return [RecordedQuery(_text(sql), int(_text(calls)), float(_text(total))) for sql, calls, total in shown]
 
     def examples(self, table: str, column: str) -> Sequence[str]:
         """Return a column's most common values and the bounds of its histogram, as literals."""

@@ -17,7 +17,11 @@ SELECT pg_catalog.json_build_object(
          'visible', pg_catalog.pg_table_is_visible(c.oid),
          'readable', pg_catalog.has_any_column_privilege(c.oid, 'SELECT') AND pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
          'rows', CASE WHEN c.relkind IN ('v', 'f') OR c.reltuples < 0 OR (c.reltuples = 0 AND c.relpages = 0) THEN NULL
-                      ELSE c.reltuples END,
+                      WHEN c.relkind = 'p' OR c.relpages = 0 THEN c.reltuples
+                      ELSE c.reltuples::float8 * pg_catalog.pg_relation_size(c.oid) / c.relpages
+                           / pg_catalog.current_setting('block_size')::float8 END,
+         'analyzed', pg_catalog.date_part('epoch', GREATEST(
+             pg_catalog.pg_stat_get_last_analyze_time(c.oid), pg_catalog.pg_stat_get_last_autoanalyze_time(c.oid))),
          'definition', CASE WHEN c.relkind = 'v' THEN pg_catalog.pg_get_viewdef(c.oid) END,
          'columns', (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(
                               a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum)
@@ -68,7 +72,9 @@ def read_schema(session: Session, *, timeout_ms: float) -> Schema:
             schema=each["schema"],
             columns=dict(each["columns"] or ()),
             indexes=indexes.get(each["oid"], {}),
+            # As many as the pages that are there now would hold at the density of the last ANALYZE: so the planner counts.
             rows=each["rows"],
+            analyzed="" if each["analyzed"] is None else str(each["analyzed"]),
             kind=_KINDS[each["kind"]],
         )
         # Of all tables and under their full names, so that every role and search path sees the same version.

@@ -71,6 +71,9 @@ class PostgresConfig(Config):
     connect_timeout_ms: Milliseconds = 30_000.0
     """How long a lost server is waited for."""
 
+    start_timeout_ms: Milliseconds = 60_000.0
+    """How long the embedded server may take to start, on a busy machine or after a crash."""
+
     extra_float_digits: Annotated[int, Field(ge=-15, le=3)] = 1
     """How exactly a result's digest reads floating-point numbers: 1 to the last bit; 0 and less to 15 digits and fewer, for
     sums of them that come out otherwise under another plan."""

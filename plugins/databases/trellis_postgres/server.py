@@ -21,7 +21,6 @@ from psycopg.conninfo import make_conninfo
 from trellis.errors import DatabaseError, MissingExtraError
 from trellis_postgres.setup import ROLE, setup_role
 
-_START_S = 60.0
 _IS_SET_UP = """
 SELECT 1 FROM pg_default_acl CROSS JOIN LATERAL aclexplode(defaclacl) acl JOIN pg_roles r ON r.oid = acl.grantee
 WHERE defaclnamespace = 0 AND r.rolname = %s
@@ -36,14 +35,18 @@ class EmbeddedServer:
         database: The database that queries go to.
     """
 
-    def __init__(self, directory: str | None = None, *, database: str | None = None) -> None:
+    def __init__(
+        self, directory: str | None = None, *, database: str | None = None, start_timeout_ms: float = 60_000.0
+    ) -> None:
         """Choose the directory; nothing is started yet.
 
         Args:
             directory: The data directory, made if it is not there; None for a temporary one, removed by `close`.
             database: Made if it is not there; None for "postgres".
+            start_timeout_ms: How long starting may take.
         """
         self._given = directory
+        self._start_timeout_ms = start_timeout_ms
         self.database = database or "postgres"
         self._server: Any = None
 
@@ -67,18 +70,20 @@ class EmbeddedServer:
         elif self._runs():
             return
         new = not self.directory.exists() or not any(self.directory.iterdir())
-        deadline = time.monotonic() + _START_S
+        deadline = time.monotonic() + self._start_timeout_ms / 1000
         while True:
             try:
                 self._server.start()
                 break
-            except (subprocess.SubprocessError, AssertionError) as error:
-                # After a crash the last of the old server's processes may still hold its memory.
+            except (subprocess.SubprocessError, AssertionError, FileNotFoundError) as error:
+                # After a crash the last of the old server's processes may still hold its memory. And pg_ctl is given ten
+                # seconds there: a server that takes longer goes on starting without it, and is found ready later.
                 if time.monotonic() > deadline:
                     raise DatabaseError(
-                        f"the server in {self.directory} does not start: {error}. See {self.directory / 'log'}."
+                        f"the server in {self.directory} does not start within {self._start_timeout_ms:.0f} ms "
+                        f"(`start_timeout_ms`): {error}. See {self.directory / 'log'}."
                     ) from None
-                if new:
+                if new and _failed(error) == "initdb":
                     # A directory whose making was interrupted is of no use, and nobody's data is in it.
                     for left in self.directory.iterdir():
                         shutil.rmtree(left) if left.is_dir() else left.unlink()
@@ -139,6 +144,12 @@ class EmbeddedServer:
             setup_role(self.dsn("postgres"), login=True, restrict_public=True)
             for on in ("USAGE ON SCHEMAS", "SELECT ON TABLES"):
                 connection.execute(f"ALTER DEFAULT PRIVILEGES GRANT {on} TO {ROLE}".encode())
+
+
+def _failed(error: Exception) -> str:
+    """Return the name of the program that failed; empty where none did."""
+    command = getattr(error, "cmd", ())
+    return Path(command[0]).stem if command else ""
 
 
 def _module() -> Any:

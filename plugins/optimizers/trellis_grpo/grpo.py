@@ -37,6 +37,7 @@ from trellis import (
     TrainStep,
 )
 from trellis.contracts.task import by_problem
+from trellis.distributed import spread
 from trellis.errors import CapabilityError
 from trellis.nn import (
     TokenBatch,
@@ -50,11 +51,13 @@ from trellis.nn import (
     module_log_probs,
     optimizer_tensors,
     own_tensors,
+    sharded,
     token_entropies,
     token_log_probs,
     trainable,
     within,
 )
+from trellis.sampling import sample_trajectories
 from trellis_grpo.advantages import outcome_advantages, process_advantages
 from trellis_grpo.config import GRPOConfig
 from trellis_grpo.surrogate import average, importance_weights, kl_terms, surrogate
@@ -110,7 +113,7 @@ class GRPO(PolicyOptimizer):
             advantage_BT = c.outcome_weight * outcome_B[:, None] * batch.mask_BT
             counts = c.process_from <= self._done and (c.process_until is None or self._done < c.process_until)
             if reward is not None and c.process_weight > 0 and counts:
-                paid = reward.reward(trajectories)
+                paid = spread(reward.reward, trajectories)
                 metrics["process_reward"] = float(np.mean([value for row in paid for value in row]))
                 advantage_BT = advantage_BT + c.process_weight * process_advantages(
                     paid,
@@ -187,11 +190,14 @@ class GRPO(PolicyOptimizer):
             SampleRequest(prefix, n=c.group_size, max_tokens=c.max_tokens, temperature=c.temperature, seed=int(s))
             for prefix, s in zip(prefixes, seeds, strict=True)
         ]
-        groups = []
-        for prefix, completions in zip(prefixes, policy.sample(requests), strict=True):
-            group = [task.extend(prefix, completion) for completion in completions]
-            groups.append([Rollout(trajectory, task.verify(trajectory), step=self._done) for trajectory in group])
-        return groups
+
+        def judged(requests: Sequence[SampleRequest]) -> list[list[Rollout]]:
+            return [
+                [Rollout(trajectory, task.verify(trajectory), step=self._done) for trajectory in group]
+                for group in sample_trajectories(policy, task, requests)
+            ]
+
+        return spread(judged, requests)
 
     def _outcome_advantages(self, rollouts: Sequence[Rollout]) -> torch.Tensor:
         c = self.config
@@ -256,13 +262,14 @@ class GRPO(PolicyOptimizer):
         """Return log π of each token and, where it has a weight, the entropy of what each was drawn from."""
         c = self.config
         if c.entropy_weight == 0:
-            return policy.token_log_probs(batch, temperature=c.temperature), None
+            return sharded(partial(policy.token_log_probs, temperature=c.temperature), batch), None
 
         def both(batch: TokenBatch) -> torch.Tensor:
             logits_BTV = policy.module(input_ids=batch.ids_BT, attention_mask=batch.attention_BT).logits / c.temperature
+            logits_BTV = batch.constrained(logits_BTV)
             return torch.stack([token_log_probs(logits_BTV, batch.ids_BT), token_entropies(logits_BTV)], dim=-1)
 
-        log_prob_BT, entropy_BT = in_parts(both, batch, policy.budget).unbind(-1)
+        log_prob_BT, entropy_BT = sharded(lambda rows: in_parts(both, rows, policy.budget), batch).unbind(-1)
         return log_prob_BT * batch.mask_BT, entropy_BT
 
     @torch.no_grad()
@@ -270,7 +277,7 @@ class GRPO(PolicyOptimizer):
         if self._reference is None:
             return None
         run = partial(module_log_probs, self._reference, temperature=self.config.temperature)
-        return in_parts(run, batch, policy.budget) * batch.mask_BT
+        return sharded(lambda rows: in_parts(run, rows, policy.budget), batch) * batch.mask_BT
 
     def state(self) -> State:
         """Return AdamW's moments, the reference policy where there is one, and the number of steps done."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from trellis import TrainablePolicy, Trajectory
-from trellis.nn import guarded_step, learning_rate, masked_mean, seeded, trainable, within
+from trellis.nn import guarded_step, learning_rate, masked_mean, seeded, sharded, trainable, within
 from trellis_sft.config import FineTuningConfig
 
 
@@ -70,7 +70,7 @@ def likelihood_step(
 
     def make() -> tuple[torch.Tensor, float]:
         with seeded(seed, num_done):
-            loss = -masked_mean(policy.token_log_probs(batch), batch.mask_BT)
+            loss = -masked_mean(sharded(policy.token_log_probs, batch), batch.mask_BT)
         norm = guarded_step(
             adamw,
             loss,

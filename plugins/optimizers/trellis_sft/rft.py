@@ -37,8 +37,10 @@ from trellis import (
     TrainStep,
     Trajectory,
 )
+from trellis.distributed import spread
 from trellis.errors import CapabilityError, NothingSolvedError, RunError
 from trellis.nn import fork, load_optimizer_tensors, optimizer_tensors, own_tensors
+from trellis.sampling import sample_trajectories
 from trellis.types import JSON
 from trellis_sft.config import RFTConfig
 from trellis_sft.likelihood import drawn_batch, likelihood_step, new_adamw
@@ -145,11 +147,15 @@ class RFT(PolicyOptimizer):
             )
             for prefix, s in zip(prefixes, rng.integers(2**62, size=count), strict=True)
         ]
-        answers = policy.sample(requests)
-        sampled = [
-            task.extend(p, completion) for p, group in zip(prefixes, answers, strict=True) for completion in group
-        ]
-        rollouts = [Rollout(trajectory, task.verify(trajectory), step=self._done) for trajectory in sampled]
+
+        def judged(requests: Sequence[SampleRequest]) -> list[list[Rollout]]:
+            return [
+                [Rollout(trajectory, task.verify(trajectory), step=self._done) for trajectory in group]
+                for group in sample_trajectories(policy, task, requests)
+            ]
+
+        rollouts = [rollout for group in spread(judged, requests) for rollout in group]
+        sampled = [rollout.trajectory for rollout in rollouts]
         if not any(rollout.outcome.correct for rollout in rollouts):
             raise NothingSolvedError(
                 "rft",
@@ -203,7 +209,8 @@ def _from_json(entries: Any, task: Task) -> list[Trajectory]:
     for entry in entries:
         root = task.start(problems[entry["problem"]])
         steps = tuple(Step(text, tuple(ids)) for text, ids in entry["steps"])
-        trajectories.append(Trajectory(root.problem, root.prompt, steps, finished=True, answer=entry["answer"]))
+        kept = Trajectory(root.problem, root.prompt, steps, finished=True, answer=entry["answer"])
+        trajectories.append(task.constrain(kept))
     return trajectories
 
 

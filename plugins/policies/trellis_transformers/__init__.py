@@ -14,5 +14,6 @@ def trellis_policies() -> Iterable[Component]:
         summary="any causal language model of transformers: from scratch, from a directory, or from the hub",
         config=TransformersConfig,
         factory="trellis_transformers.policy:TransformersPolicy",
-        capabilities=frozenset({"trainable", "choices"}),
+        capabilities=frozenset({"trainable", "log-probs", "choices", "grammar"}),
+        capability_extras={"grammar": ("grammar", "xgrammar")},
     )

@@ -62,6 +62,11 @@ class TransformersConfig(Config):
     gradient_checkpointing: bool = False
     """Whether training keeps each layer's input only and computes the layer again for its gradient: a third slower, for
     far longer batches."""
+    shard: bool = False
+    """On several processes (torchrun): each holds a share of the weights, gradients and AdamW's moments, for a model that does
+    not fit where all of them would be (FSDP2); while a process samples it holds all weights. Without learned rewards and KL,
+    which copy the policy, and without `lora`; a process's share of a training batch goes through at once, whatever
+    `batch_tokens` says."""
     batch_tokens: int = Field(default=32_768, ge=1)
     """At most so many tokens (rows x longest row) go through the model at once; memory grows with it. Training cuts its
     batches into parts of like length that keep to it, with the same result; each part but one goes through twice. Where
@@ -90,6 +95,8 @@ class TransformersConfig(Config):
         if given and (self.chat is False or self.model is None):
             why = "'chat' is false" if self.chat is False else "a model made from scratch has no chat template"
             raise ValueError(f"'{given[0]}' is for the chat template, and {why}: leave it out")
+        if self.shard and self.lora is not None:
+            raise ValueError("'shard' splits weights that are trained, and 'lora' freezes them: leave one out")
         if self.chat and self.model is None:
             raise ValueError("'chat: true' takes a 'model' whose tokenizer has a chat template")
         return self

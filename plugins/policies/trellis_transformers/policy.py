@@ -6,7 +6,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,24 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
 from trellis import Completion, SampleRequest, TrainablePolicy, Trajectory
-from trellis.errors import CapabilityError, CheckpointError
-from trellis.nn import Chat, Encoding, TokenBatch, TokenBudget, in_parts, module_log_probs, pad
+from trellis.errors import CapabilityError, CheckpointError, ContractError
+from trellis.nn import (
+    Chat,
+    Encoding,
+    TokenBatch,
+    TokenBudget,
+    all_tokens,
+    full_state,
+    in_parts,
+    load_full_state,
+    module_log_probs,
+    pad,
+    some_tokens,
+    split_weights,
+)
 from trellis_transformers.characters import character_tokenizer
 from trellis_transformers.config import CharacterTokenizer, TransformersConfig
+from trellis_transformers.grammar import Grammars
 from trellis_transformers.models import cache_where_asked, checkpoint_layers, device_named, from_scratch, pretrained
 from trellis_transformers.prefix_cache import PrefixCache
 from trellis_transformers.sampling import Choices, Row, sample_rows, uniforms
@@ -62,6 +76,8 @@ class TransformersPolicy(TrainablePolicy):
         if config.gradient_checkpointing:
             checkpoint_layers(self.module)
         self.module.eval()
+        if config.shard:
+            split_weights(self.module)
         # Instruct models end with more than one token: whatever generation would stop at ends a completion.
         others = self.module.generation_config.eos_token_id
         encoding = Encoding(
@@ -77,20 +93,22 @@ class TransformersPolicy(TrainablePolicy):
             end_ids=(others,) if isinstance(others, int) else others or (),
         )
         self._end_id, self._end_ids = encoding.end_id, encoding.end_ids
-        self._prompt, self._encode, self._choices = encoding.prompt, encoding.encode, encoding.choices
+        self._prompt, self._encode = encoding.prompt, encoding.encode
         self._pieces = encoding.pieces
         pad_id = self.tokenizer.pad_token_id
         self._pad_id: int = pad_id if pad_id is not None else self._end_id
         self._context: int = getattr(self.module.config, "max_position_embeddings", None) or sys.maxsize
-        self.budget = TokenBudget(config.batch_tokens)
+        vocab_size = self.module.config.get_text_config().vocab_size
+        self._grammars = Grammars(self.tokenizer, pieces=self._pieces, vocab_size=vocab_size, end_ids=self._end_ids)
+        self._trie = lru_cache(maxsize=20_000)(lambda texts: Choices.of(encoding.choices(texts)))
+        # Processes that share their weights pass layer after layer together: in parts they might be differently many.
+        self.budget = None if config.shard else TokenBudget(config.batch_tokens)
         self._sampling = TokenBudget(config.batch_tokens)
         self._cache = PrefixCache(config.prefix_cache_tokens)
         self._cached_version = self._version()
 
     def sample(self, requests: Sequence[SampleRequest]) -> list[list[Completion]]:
         """Answer each request with its `n` completions, in order."""
-        if any(request.grammar is not None for request in requests):
-            raise CapabilityError("transformers", capability="grammar", mend="leave `grammar` out of the request.")
         if self._version() != self._cached_version or not any(request.prefix.steps for request in requests):
             self._cache.clear()
             self._cached_version = self._version()
@@ -136,7 +154,8 @@ class TransformersPolicy(TrainablePolicy):
                     mend=f"the model holds {self._context}, and problem {trajectory.problem.id} with its steps has more. "
                     "Take a longer context (in `init`: `n_positions`, `max_position_embeddings`), or shorter problems.",
                 )
-        return pad(prompts, encoded, pad_id=self._pad_id, device=self.device)
+        batch = pad(prompts, encoded, pad_id=self._pad_id, device=self.device)
+        return replace(batch, allowed_BTW=self._allowed(prompts, encoded, width=batch.ids_BT.shape[1]))
 
     def token_log_probs(self, batch: TokenBatch, *, temperature: float = 1.0) -> torch.Tensor:
         """Return log π of every token of the steps, with gradient; shape (B, T), 0 elsewhere."""
@@ -156,7 +175,10 @@ class TransformersPolicy(TrainablePolicy):
     def save(self, directory: Path) -> None:
         """Write weights and tokenizer as transformers does, or the adapter as peft does: whatever reads those reads it."""
         if self.config.lora is None:
-            self.module.save_pretrained(directory)
+            state = full_state(self.module)
+            if state is None:
+                return  # The main process writes; this one has handed over its share.
+            self.module.save_pretrained(directory, state_dict=dict(state))
         else:
             from trellis_transformers.adapters import save_adapter
 
@@ -187,11 +209,41 @@ class TransformersPolicy(TrainablePolicy):
                 f"{here.get(name)} here. Make the policy with the `init` and `tokenizer` it was saved with",
                 path=directory,
             )
-        self.module.load_state_dict(saved)
+        load_full_state(self.module, saved)
+
+    def _allowed(
+        self, prompts: Sequence[Sequence[int]], trajectories: Sequence[Trajectory], *, width: int
+    ) -> torch.Tensor | None:
+        """Return the tokens that could have stood at each position, where a trajectory has a grammar or steps choices."""
+        if not any(t.grammar is not None or any(step.choices for step in t.steps) for t in trajectories):
+            return None
+        allowed_BTW = all_tokens(len(trajectories), width, vocab_size=self._grammars.vocab_size)
+        for row_TW, prompt, trajectory in zip(allowed_BTW, prompts, trajectories, strict=True):
+            ids = [token for step in trajectory.steps for token in step.token_ids]
+            written_TW = row_TW[len(prompt) : len(prompt) + len(ids)]
+            if trajectory.grammar is not None:
+                written_TW[:] = self._grammars.allowed(trajectory.grammar, ids)
+            for place, tokens in self._among(trajectory):
+                written_TW[place] = some_tokens(tokens, vocab_size=self._grammars.vocab_size)
+        return allowed_BTW.to(self.device)
+
+    def _among(self, trajectory: Trajectory) -> Iterator[tuple[int, Sequence[int]]]:
+        """Yield what each token of the steps with choices could be, by its place; after the last of them, the end."""
+        place = 0
+        for step in trajectory.steps:
+            node: Choices | None = self._trie(step.choices) if step.choices else None
+            for token in step.token_ids if step.choices else ():
+                yield place, (tuple(node.after) if node is not None else ()) or (self._end_id,)
+                node = None if node is None else node.after.get(token)
+                place += 1
+            place += 0 if step.choices else len(step.token_ids)
 
     def _row(self, request: SampleRequest, index: int) -> Row:
         trajectory = self._encode(request.prefix)
-        prefix = self._prompt(trajectory.prompt) + tuple(i for step in trajectory.steps for i in step.token_ids)
+        written = tuple(i for step in trajectory.steps for i in step.token_ids)
+        prefix = self._prompt(trajectory.prompt) + written
+        if request.grammar is not None and request.choices is not None:
+            raise ContractError("a request has a grammar and `choices`: leave one of them out")
         room = min(request.max_tokens, self._context - len(prefix))
         return Row(
             prefix=prefix,
@@ -200,7 +252,8 @@ class TransformersPolicy(TrainablePolicy):
             temperature=request.temperature,
             uniforms=uniforms(request.seed, index, request.max_tokens) if request.temperature > 0 else np.zeros(0),
             decoder=self._pieces.decoder(),
-            choices=None if request.choices is None else Choices.of(self._choices(request.choices)),
+            choices=None if request.choices is None else self._trie(request.choices),
+            matcher=None if request.grammar is None else self._grammars.matcher(request.grammar, written),
             finish="length" if room < 1 else None,
         )
 

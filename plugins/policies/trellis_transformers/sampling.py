@@ -2,7 +2,8 @@
 
 Rows are padded on the left; each distinct prefix runs through the model once, however many completions it gets. Every
 row draws its uniform numbers from its own stream, so what is sampled for a row does not depend on its neighbours. Where a
-row has to be one of several texts, only tokens that go on with one of them may be drawn, and log-probabilities are of these.
+row has to be one of several texts or to keep to a grammar, only tokens that may follow are drawn, and log-probabilities are of
+these.
 
 Shape suffixes: B rows, T tokens, V vocabulary.
 """
@@ -17,7 +18,8 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from trellis import Completion
-from trellis.nn import PieceDecoder
+from trellis.nn import PieceDecoder, all_tokens, only
+from trellis_transformers.grammar import Matcher
 from trellis_transformers.prefix_cache import PrefixCache
 
 
@@ -49,6 +51,7 @@ class Row:
     uniforms: np.ndarray
     decoder: PieceDecoder
     choices: Choices | None = None
+    matcher: Matcher | None = None
     ids: list[int] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)
     log_probs: list[float] = field(default_factory=list)
@@ -63,6 +66,8 @@ class Row:
         self.log_probs.append(log_prob)
         if self.choices is not None:
             self.choices = self.choices.after.get(token)
+        if self.matcher is not None:
+            self.matcher.add(token)
         if token in end_ids:
             self.finish = "end"
         elif (self.choices is not None and not self.choices.after) or (
@@ -169,7 +174,13 @@ def _draw(logits_BV: torch.Tensor, rows: Sequence[Row], end_ids: frozenset[int])
 
 
 def _masked(logits_BV: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
-    """Return logits in which what is no choice of its row is impossible."""
+    """Return logits in which what may not follow in its row is impossible."""
+    if any(row.matcher is not None for row in rows):
+        allowed_BW = all_tokens(len(rows), vocab_size=logits_BV.shape[-1])
+        for index, row in enumerate(rows):
+            if row.matcher is not None:
+                row.matcher.fill(allowed_BW, index)
+        logits_BV = only(logits_BV, allowed_BW.to(logits_BV.device))
     if all(row.choices is None for row in rows):
         return logits_BV
     forbidden_BV = torch.zeros(logits_BV.shape, dtype=torch.bool)

@@ -63,6 +63,7 @@ class Compact(PromptBuilder):
                 if relation.kind == "table" and relation.name
                 else relation.kind,
                 "share": _share(known[relation.alias], c.decimals),
+                "conditions": _conditions(query, relation.alias) if c.conditions else [],
             }
             for relation in _ordered(query, renaming.names)
         ]
@@ -102,6 +103,12 @@ def _share(estimate: Estimate, decimals: int) -> str | None:
         return None
     # `+ 0.0`: no "-0".
     return f"{round(log2(estimate.selectivity), decimals) + 0.0:.{decimals}f}"
+
+
+def _conditions(query: Query, alias: str) -> list[str]:
+    """Return the conditions on one relation alone, without its name."""
+    found = [text for block in query.blocks for text in block.filters.get(alias, ())]
+    return sorted(_RELATION.sub(lambda part: part.group() if part["alias"] is None else "", text) for text in found)
 
 
 def _edges(query: Query, names: Mapping[str, str], *, columns: bool) -> list[str]:

@@ -64,6 +64,10 @@ class CompactConfig(PromptConfig):
     columns: bool = False
     """Whether join conditions are written with their columns."""
 
+    conditions: bool = False
+    """Whether the conditions on each relation are shown, with their literals: where columns depend on each other the planner's
+    estimates are wrong, and a model can only know it by the columns. It is data of whoever wrote the query."""
+
     default: bool = True
     """Whether the database's own plan is shown, as hints."""
 

@@ -1,8 +1,9 @@
 """Proposers: plan hints that seem worth measuring, for the query at hand.
 
-`arms`, `autosteer`, `completion`, `moves`, `neighbours`, `planner-cost` and `random-orders` need nothing but the situation.
-`{use: language-model, needs: {policy: …, task: …}}` asks a policy that can choose among texts; `{use: portfolio, needs:
-{proposers: […]}}` shares the proposals between several by what each one's were worth.
+`arms`, `autosteer`, `bao`, `completion`, `moves`, `neighbours`, `planner-cost` and `random-orders` need nothing but the
+situation. `{use: language-model, needs: {policy: …, task: …}}` asks a policy that can choose among texts, line by line, and
+`hint-writer` one that keeps to a grammar, for the whole text; `{use: portfolio, needs: {proposers: […]}}` shares the proposals
+between several by what each one's were worth.
 """
 
 from collections.abc import Iterable
@@ -11,7 +12,9 @@ from trellis import Component, Need, hookimpl
 from trellis_proposers.config import (
     ArmsConfig,
     AutosteerConfig,
+    BaoConfig,
     CompletionConfig,
+    HintWriterConfig,
     LanguageModelConfig,
     MovesConfig,
     NeighboursConfig,
@@ -49,7 +52,18 @@ def trellis_proposers() -> Iterable[Component]:
         LanguageModelConfig,
         "trellis_proposers.language_model:LanguageModel",
         needs={
-            "policy": Need("policy", capabilities=frozenset({"choices"})),
+            "policy": Need("policy", capabilities=frozenset({"choices", "log-probs"})),
+            "task": Need("task"),
+            "prompt": Need("prompt", optional=True),
+        },
+    )
+    yield Component(
+        "hint-writer",
+        "whole hints from a policy, under the grammar of the query's hints",
+        HintWriterConfig,
+        "trellis_proposers.hint_writer:HintWriter",
+        needs={
+            "policy": Need("policy", capabilities=frozenset({"grammar"})),
             "task": Need("task"),
             "prompt": Need("prompt", optional=True),
         },
@@ -79,5 +93,13 @@ def trellis_proposers() -> Iterable[Component]:
         "Bao's arms by low-rank completion of what was measured on all queries",
         CompletionConfig,
         "trellis_proposers.completion:Completion",
+        capabilities=frozenset({"learns"}),
+    )
+    yield Component(
+        "bao",
+        "Bao's arms by a regression over their plans, drawn by Thompson sampling",
+        BaoConfig,
+        "trellis_proposers.bao:Bao",
+        needs={"database": Need("database", optional=True)},
         capabilities=frozenset({"learns"}),
     )

@@ -15,7 +15,7 @@ from itertools import combinations
 from trellis import Proposal, Proposer, Situation
 from trellis.sql.hints import SWITCHES, PlanHints, Switch
 from trellis_proposers.config import AutosteerConfig
-from trellis_proposers.picking import picked
+from trellis_proposers.picking import picked, reached
 
 
 class Autosteer(Proposer):
@@ -37,7 +37,7 @@ class Autosteer(Proposer):
             # Without a planner to ask, every switch may matter.
             if plan is None or plan.shape() != situation.plan.shape():
                 yield Proposal(hints, f"autosteer: no {name.removeprefix('enable_')}")
-        faster = {off: one.speedup for one in situation.tried if one.speedup > 1 and (off := _turned_off(one.hints))}
+        faster = {off: one.speedup for one in situation.tried if reached(one) > 1 and (off := _turned_off(one.hints))}
         pairs = sorted(combinations(faster, 2), key=lambda pair: -faster[pair[0]] * faster[pair[1]])
         for one, other in pairs:
             union = one | other

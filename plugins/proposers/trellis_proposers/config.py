@@ -73,11 +73,35 @@ class LanguageModelConfig(Config):
     free_methods: bool = False
     """Whether the model may leave the method of a join to the planner (`Join(t1 t2)`)."""
 
+    sides: bool = True
+    """Whether the model says which input of a join is the outer one; traces of a workload do not, without its `sides`."""
+
     bushy: bool = True
     """Whether a join may have a join as its right input."""
 
     cross_products: bool = False
     """Whether the model may join what no predicate connects, where there is another way."""
+
+
+class HintWriterConfig(Config):
+    """How hints are sampled, and which."""
+
+    samples: Count = 4
+    """Samples for each proposal asked for: many are alike."""
+
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Flattens (above 1) or sharpens (below) what is sampled from."""
+
+    max_tokens: Count = 1024
+    """The longest hints, in tokens; what is longer is dropped."""
+
+    kinds: Annotated[tuple[Literal["scans", "joins", "leading", "switches"], ...], Field(min_length=1)] = (
+        "scans",
+        "joins",
+        "leading",
+        "switches",
+    )
+    """What the model may say: what the database can be asked for, and what the model was trained on."""
 
 
 class PortfolioConfig(Config):
@@ -121,3 +145,13 @@ class CompletionConfig(Config):
 
     ridge: Annotated[float, Field(gt=0)] = 0.2
     """λ: how far factors are drawn to 0, and how many measurements of no gain a mean is shrunk by."""
+
+
+class BaoConfig(Config):
+    """How the regression over plans is fitted and drawn from."""
+
+    thompson: bool = True
+    """Whether the weights are drawn from their posterior, as exploring wants it; if not, their mean decides."""
+
+    ridge: Annotated[float, Field(gt=0)] = 5.0
+    """λ: how far weights are drawn to 0."""

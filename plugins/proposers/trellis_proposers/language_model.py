@@ -73,8 +73,13 @@ class LanguageModel(Proposer):
         growing = [self.task.start(situation.problem, text) for _ in range(count)] if next_lines(query) else []
         rng = Random(seed)
         done: list[Trajectory] = []
+        followers: dict[str, tuple[str, ...]] = {}
         while growing:
-            choices = [self._choices(query, trajectory) for trajectory in growing]
+            for trajectory in growing:
+                # Most samples have begun alike, and what may follow takes longer to list than to sample.
+                if trajectory.text not in followers:
+                    followers[trajectory.text] = self._choices(query, trajectory)
+            choices = [followers[trajectory.text] for trajectory in growing]
             requests = [
                 SampleRequest(
                     trajectory,
@@ -105,7 +110,9 @@ class LanguageModel(Proposer):
         c = self.config
         separator = self.task.separator
         lines = trajectory.text.split(separator)[:-1]
-        found = next_lines(query, lines, free=c.free_methods, bushy=c.bushy, cross_products=c.cross_products)
+        found = next_lines(
+            query, lines, free=c.free_methods, bushy=c.bushy, cross_products=c.cross_products, sides=c.sides
+        )
         if len(found) == 1 and not next_lines(query, [*lines, *found]):
             return tuple(found)
         return tuple(line + separator for line in found)

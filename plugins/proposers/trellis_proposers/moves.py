@@ -30,7 +30,7 @@ from trellis.sql.hints import (
 )
 from trellis.sql.orders import illegal
 from trellis_proposers.config import MovesConfig
-from trellis_proposers.picking import picked
+from trellis_proposers.picking import picked, reached
 from trellis_proposers.trees import num_cross_products, order_of
 
 SWITCHED = ("nestloop", "hashjoin", "mergejoin", "seqscan", "indexscan", "indexonlyscan", "bitmapscan")
@@ -51,7 +51,7 @@ class Moves(Proposer):
         return picked((one for row in zip_longest(*around) for one in row if one is not None), situation, n)
 
     def _bases(self, situation: Situation) -> list[tuple[PlanHints, str]]:
-        faster = sorted((t for t in situation.tried if t.speedup > 1 and t.hints), key=lambda tried: -tried.speedup)
+        faster = sorted((t for t in situation.tried if reached(t) > 1 and t.hints), key=lambda tried: -tried.speedup)
         if not faster:
             # Every method of it as a hint would leave the planner nothing to mend after a change of order.
             return [(plan_hints(situation.plan, situation.query, methods=False, scans=False), "the default plan")]

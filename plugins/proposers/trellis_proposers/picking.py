@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from trellis import Proposal, Situation
+from trellis import Proposal, Situation, Tried
 from trellis.sql.fit import misfits
 from trellis.sql.hints import Hint, PlanHints
 
@@ -23,6 +23,11 @@ def picked(proposals: Iterable[Proposal], situation: Situation, n: int) -> list[
         if len(found) == n:
             break
     return found
+
+
+def reached(tried: Tried) -> float:
+    """Return the speed-up that hints reached; 0 of those that were stopped, whose `speedup` only bounds it."""
+    return 0.0 if tried.judgement == "timed out" else tried.speedup
 
 
 def fitting(hints: PlanHints, situation: Situation) -> PlanHints:

@@ -1,8 +1,10 @@
 """Several proposers, each with a share of the proposals that follows what its proposals were worth.
 
-A proposal that was measured is worth log2 of its speed-up, or 0 where it was not faster: a bad one costs no more than its
-measurement. A proposer's worth is the mean of its own, shrunk to the mean of all. Whose a measured proposal was is told by its
-`source`, which begins with the proposer's name; so shares come from what was measured alone, and are the same after a restart.
+A proposal that was measured is worth what it added to what was known of its query: log2 of its speed-up over the best before it,
+the default included, or 0 where it was not faster: a bad one costs no more than its measurement. Without that, who changes what
+others have found would be paid for what they found, and speak first on a query of which nothing is known. A proposer's worth is
+the mean of its own, shrunk to the mean of all. Whose a measured proposal was is told by its `source`, which begins with the
+proposer's name; so shares come from what was measured alone, and are the same after a restart.
 
 Proposals are merged by smooth weighted round-robin (nginx, `ngx_http_upstream_round_robin.c`): every turn each proposer gains
 its share, and who has most gives the next proposal that nobody gave before, and pays what all have gained.
@@ -18,7 +20,7 @@ from trellis import Proposal, Proposer, Situation, Tried
 from trellis.sql.hints import PlanHints
 from trellis.sql.query import Query
 from trellis_proposers.config import PortfolioConfig
-from trellis_proposers.picking import picked
+from trellis_proposers.picking import picked, reached
 
 
 class Portfolio(Proposer):
@@ -44,15 +46,22 @@ class Portfolio(Proposer):
             learnt = proposer.learn(tried, queries, seed=_seed(seed, name))
             metrics |= {f"{name}/{metric}": value for metric, value in learnt.items()}
         self._learnt = {queries[key].sql: measured for key, measured in tried.items() if key in queries}
-        shares = self.shares(one for measured in self._learnt.values() for one in measured)
+        shares = self.shares(self._learnt.values())
         return metrics | {f"{name}/share": share for name, share in shares.items()}
 
-    def shares(self, tried: Iterable[Tried]) -> dict[str, float]:
-        """Return each proposer's share of the proposals, after these were measured; their sum is 1."""
+    def shares(self, measured: Iterable[Sequence[Tried]]) -> dict[str, float]:
+        """Return each proposer's share of the proposals, their sum 1.
+
+        Args:
+            measured: Of each query what was measured, in order.
+        """
         gains: dict[str, list[float]] = {name: [] for name in self.proposers}
-        for one in tried:
-            for name in {*one.source.split(": ")} & gains.keys():
-                gains[name].append(log2(max(one.speedup, 1.0)))
+        for tried in measured:
+            best = 1.0
+            for one in tried:
+                for name in {*one.source.split(": ")} & gains.keys():
+                    gains[name].append(log2(max(reached(one) / best, 1.0)))
+                best = max(best, reached(one))
         everything = [gain for own in gains.values() for gain in own]
         mean = sum(everything) / len(everything) if everything else 0.0
         trust = self.config.trust
@@ -65,9 +74,9 @@ class Portfolio(Proposer):
         }
 
     def _merged(self, situation: Situation, n: int, seed: int) -> Iterator[Proposal]:
-        others = (one for sql, tried in self._learnt.items() if sql != situation.query.sql for one in tried)
+        others = [tried for sql, tried in self._learnt.items() if sql != situation.query.sql]
         here = situation.tried or self._learnt.get(situation.query.sql, ())
-        shares = self.shares([*others, *here])
+        shares = self.shares([*others, here])
         credit = dict.fromkeys(shares, 0.0)
         said: dict[str, Iterator[Proposal]] = {}
         given: set[PlanHints] = set()

@@ -21,9 +21,10 @@ import numpy as np
 import torch
 
 from trellis import Rollout, Task, TrainablePolicy, Trajectory
+from trellis.distributed import spread
 from trellis.errors import CapabilityError
 from trellis.fitting.reward import NetworkReward, Objective
-from trellis.nn import TokenBatch, within
+from trellis.nn import TokenBatch, sharded, within
 from trellis.records import rollout_from_json, rollout_to_json
 from trellis_airl.config import AIRLConfig
 from trellis_airl.discriminator import TRAINS_ON_LOG_PI, Discriminator, Judged, discriminator, loss
@@ -37,6 +38,7 @@ class _Example(NamedTuple):
         trajectory: Its steps.
         expert: Whether it is an expert's.
         negative: Whether it is to be told from the experts'. The policy's own correct rollouts are both.
+        degree: How much of an expert it is; in the mean over a problem's graded rollouts 1.
         age: The training step it was sampled at; None of what was not sampled.
         first: Steps before this one say nothing, being the expert's and the negative's alike.
     """
@@ -46,6 +48,7 @@ class _Example(NamedTuple):
     negative: bool
     age: int | None = None
     first: int = 0
+    degree: float = 1.0
 
 
 class AIRL(NetworkReward[Discriminator]):
@@ -69,9 +72,11 @@ class AIRL(NetworkReward[Discriminator]):
         self._replay: list[Rollout] = []
         self._hard: HardNegatives | None = None
         self._lacked = ""
-        if experts is not None and config.experts == "rollouts":
+        if experts is not None and config.experts != "traces":
             mend = "set `experts: traces`, or leave the need `experts` out."
-            raise CapabilityError("airl", capability="use for given experts with `experts: rollouts`", mend=mend)
+            raise CapabilityError(
+                "airl", capability=f"use for given experts with `experts: {config.experts}`", mend=mend
+            )
         if config.hard_negatives.share > 0:
             if task is None:
                 mend = "give the reward one that knows its legal steps (`needs: {task: NAME}`), or leave `hard_negatives` out."
@@ -91,13 +96,13 @@ class AIRL(NetworkReward[Discriminator]):
         c = self.config
         rng = np.random.default_rng([self.seed, self.num_done])
         examples = self._examples(traces, self._with_replay(rollouts, rng), rng)
-        self._lacked = "" if any(e.negative for e in examples) else "negatives"
+        self._lacked = "" if c.experts == "graded" or any(e.negative for e in examples) else "negatives"
         if self._lacked or not any(e.expert for e in examples):
             return None
         trajectories = [example.trajectory for example in examples]
         if TRAINS_ON_LOG_PI[c.form]:
             # Expert traces, and rollouts of an earlier policy, are scored anew: log π is the live policy's.
-            trajectories = self.policy.log_probs(trajectories)
+            trajectories = spread(self.policy.log_probs, trajectories)
         batch = self.batch(trajectories)
         log_pi_BS = _log_pi(batch)
         counts_BS = batch.step_mask_BS & self._after_first(examples, batch)
@@ -107,7 +112,7 @@ class AIRL(NetworkReward[Discriminator]):
             return None
 
         def evaluate(net: Discriminator) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-            logit_BS = net(batch, log_pi_BS).logit_BS
+            logit_BS = Judged(*sharded(net, batch, log_pi_BS)).logit_BS
             bce = loss(
                 logit_BS, expert_weight=expert_BS, negative_weight=negative_BS, label_smoothing=c.label_smoothing
             )
@@ -154,6 +159,11 @@ class AIRL(NetworkReward[Discriminator]):
             )
         if self._lacked == "differences":
             return "experts and rollouts were alike throughout. Leave `mask_shared_prefix` out, or take harder problems"
+        if self.config.experts == "graded":
+            return (
+                "no problem had two rollouts with a measured gain. Take a workload of queries, fit with `experience: true`, and "
+                "draw batches by problem (`batch_by: problem`)"
+            )
         if self.config.experts == "traces":
             whose = "the task" if self.experts is None else "the task of its experts"
             return (
@@ -189,6 +199,8 @@ class AIRL(NetworkReward[Discriminator]):
         self, traces: Sequence[Trajectory], rollouts: Sequence[Rollout], rng: np.random.Generator
     ) -> list[_Example]:
         c = self.config
+        if c.experts == "graded":
+            return _graded(rollouts, temperature=c.grade_temperature)
         if c.experts == "traces":
             experts = [*traces] if self.experts is None else self._given_for(self.experts, rollouts)
         else:
@@ -249,7 +261,7 @@ class AIRL(NetworkReward[Discriminator]):
             return example.trajectory.problem.id if self.config.match == "problem" else example.age
 
         negative_B = torch.tensor([float(example.negative) for example in examples], device=device)
-        expert_B = torch.tensor([float(example.expert) for example in examples], device=device)
+        expert_B = torch.tensor([example.degree * example.expert for example in examples], device=device)
         if self.config.match != "none":
             theirs = Counter(group(example) for example in examples if example.expert)
             others = Counter(group(example) for example in examples if example.negative)
@@ -268,6 +280,31 @@ class AIRL(NetworkReward[Discriminator]):
         return within(
             self.trunk.budget, lambda: [(batch, log_pi_BS, net(batch, log_pi_BS)) for batch, log_pi_BS in batches]
         )
+
+
+def _graded(rollouts: Sequence[Rollout], *, temperature: float) -> list[_Example]:
+    """Make every measured rollout an expert of degree exp(gain / T), 1 in the mean over its problem, and a negative.
+
+    With experts distributed as q(τ) exp(gain / T) / Z and negatives as q(τ), whatever wrote them, the best logit is
+    log(expert / negative) = gain / T - log Z: maximum-entropy inverse reinforcement learning (Ziebart et al. 2008) with the
+    measured gain as what the expert wants. At a prefix it is the soft mean over what follows, the value that search needs.
+    A problem with one rollout tells nothing.
+    """
+    groups: defaultdict[str, list[Rollout]] = defaultdict(list)
+    for rollout in rollouts:
+        if rollout.outcome.gain is not None:
+            groups[rollout.trajectory.problem.id].append(rollout)
+    examples = []
+    for group in groups.values():
+        gains = np.array([rollout.outcome.gain for rollout in group])
+        degrees = np.exp((gains - gains.max()) / temperature)
+        degrees *= len(group) / degrees.sum()
+        if len(group) > 1:
+            examples += [
+                _Example(r.trajectory, True, True, age=r.step, degree=float(degree))
+                for r, degree in zip(group, degrees, strict=True)
+            ]
+    return examples
 
 
 def _first_differences(examples: Sequence[_Example]) -> list[_Example]:

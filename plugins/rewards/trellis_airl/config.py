@@ -32,9 +32,14 @@ class AIRLConfig(LearningConfig):
     gamma: float = Field(default=1.0, gt=0, le=1)
     """γ of the shaped form."""
 
-    experts: Literal["traces", "rollouts"] = "traces"
+    experts: Literal["traces", "rollouts", "graded"] = "traces"
     """Whose steps are the experts': given traces (those of the collaborator `experts` where there is one, e.g. a `jsonl`
-    task that reads a file; else the training task's), or the policy's own rollouts that the verifier found correct."""
+    task that reads a file; else the training task's); the policy's own rollouts that the verifier found correct; or, where
+    the verifier measures a gain, every rollout to a degree: exp(gain / `grade_temperature`), relative to the others of its
+    problem (draw batches by problem). All rollouts are then negatives too, and the logit alone is the gain up to a constant of
+    the problem: where they are not the present policy's own, steer search by it (`search_score: l`)."""
+    grade_temperature: float = Field(default=0.5, gt=0)
+    """How far a graded expert's gain, a natural logarithm, has to lie above another's to count e times as much."""
     negatives: Literal["all", "wrong"] = "all"
     """Which rollouts are told from the experts: all, as AIRL has it, or those the verifier found wrong."""
     hard_negatives: HardNegativesConfig = HardNegativesConfig()
@@ -67,6 +72,11 @@ class AIRLConfig(LearningConfig):
     def _fits_together(self) -> Self:
         if "g" in (self.rl_reward, self.search_score) and self.form != "shaped":
             raise ValueError(f"there is a g in the form 'shaped' only, not in '{self.form}'")
+        if self.experts == "graded" and (self.negatives == "wrong" or self.match != "none" or self.mask_shared_prefix):
+            raise ValueError(
+                "'experts: graded' compares all rollouts of a problem by their gain: leave 'negatives', 'match' and "
+                "'mask_shared_prefix' out"
+            )
         if self.match == "age" and self.experts == "traces":
             raise ValueError("'match: age' goes with 'experts: rollouts': given traces have no age")
         return self

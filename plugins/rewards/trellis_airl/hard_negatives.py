@@ -10,11 +10,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import Any, NamedTuple
 
 from trellis import Policy, SampleRequest, Step, Task, Trajectory
+from trellis.distributed import spread
 from trellis.records import rollout_from_json, rollout_to_json
+from trellis.sampling import sample_trajectories
 from trellis.types import Outcome, Rollout
 from trellis_airl.config import HardNegativesConfig
 
@@ -62,9 +65,9 @@ class HardNegatives:
             SampleRequest(prefix, max_tokens=self.config.max_tokens, seed=_seed(seed, update, key))
             for key, (prefix, _) in begun.items()
         ]
-        answers = self.policy.sample(requests) if requests else []
-        for (key, (prefix, num_shared)), (completion,) in zip(begun.items(), answers, strict=True):
-            self._made[key] = HardNegative(self.task.extend(prefix, completion), num_shared, update)
+        answers = spread(partial(sample_trajectories, self.policy, self.task), requests)
+        for (key, (_, num_shared)), (trajectory,) in zip(begun.items(), answers, strict=True):
+            self._made[key] = HardNegative(trajectory, num_shared, update)
         return [made for key in keyed if (made := self._made[key]) is not None]
 
     def _is_due(self, key: str, update: int) -> bool:
@@ -83,7 +86,7 @@ class HardNegatives:
             if others:
                 steps = (*prefix.steps, Step(random.choice(others)))
                 ended = not steps[-1].text.endswith(self.task.separator)
-                return replace(prefix, steps=steps, finished=ended), place
+                return self.task.constrain(replace(prefix, steps=steps, finished=ended)), place
         return None
 
     def memory(self) -> list[Any]:

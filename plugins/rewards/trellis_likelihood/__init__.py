@@ -14,5 +14,5 @@ def trellis_reward_models() -> Iterable[Component]:
         summary="the policy's own log-probability of the steps; costs nothing",
         config=LogPiConfig,
         factory="trellis_likelihood.log_pi:LogPi",
-        needs={"policy": Need("policy")},
+        needs={"policy": Need("policy", capabilities=frozenset({"log-probs"}))},
     )

@@ -24,7 +24,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from trellis import Rollout, TrainablePolicy, Trajectory
 from trellis.fitting.reward import Objective
 from trellis.fitting.step_reward import StepReward
-from trellis.nn import StepNet, TokenBatch
+from trellis.nn import StepNet, TokenBatch, sharded
 from trellis_outcome.config import ORMConfig
 
 
@@ -43,7 +43,7 @@ class ORM(StepReward):
         correct_B = torch.tensor([float(r.outcome.correct) for r in rollouts], device=batch.ids_BT.device)
 
         def loss(net: StepNet) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-            logit_B = at_last_step(net(batch), batch)
+            logit_B = at_last_step(sharded(net, batch), batch)
             accuracy = ((logit_B > 0) == correct_B.bool()).float().mean()
             metrics = {"accuracy": accuracy, "label_mean": correct_B.mean()}
             return binary_cross_entropy_with_logits(logit_B, correct_B), metrics

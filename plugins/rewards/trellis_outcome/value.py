@@ -24,7 +24,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from trellis import Rollout, TrainablePolicy, Trajectory
 from trellis.fitting.reward import Objective
 from trellis.fitting.step_reward import StepReward
-from trellis.nn import StepNet, masked_mean
+from trellis.nn import StepNet, masked_mean, sharded
 from trellis_outcome.config import OutcomeValueConfig
 
 
@@ -47,7 +47,7 @@ class OutcomeValue(StepReward):
         label_BS = correct_B[:, None].expand(mask_BS.shape)
 
         def loss(net: StepNet) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-            logit_BS = net(batch)
+            logit_BS = sharded(net, batch)
             if self.config.loss == "bce":
                 loss_BS = binary_cross_entropy_with_logits(logit_BS, label_BS, reduction="none")
             else:

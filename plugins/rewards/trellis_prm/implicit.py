@@ -28,7 +28,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from trellis import Rollout, TrainablePolicy, Trajectory
 from trellis.fitting.reward import NetworkReward, Objective
-from trellis.nn import TokenBatch, TokenBudget, fork, in_parts, module_log_probs, sum_over_steps, within
+from trellis.nn import TokenBatch, TokenBudget, fork, in_parts, module_log_probs, sharded, sum_over_steps, within
 from trellis_prm.config import ImplicitConfig
 
 
@@ -79,7 +79,7 @@ class ImplicitPRM(NetworkReward[LogRatio]):
         correct_B = torch.tensor([float(r.outcome.correct) for r in rollouts], device=batch.ids_BT.device)
 
         def loss(net: LogRatio) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-            logit_B = net(batch).sum(1)
+            logit_B = sharded(net, batch).sum(1)
             accuracy = ((logit_B > 0) == correct_B.bool()).float().mean()
             metrics = {"accuracy": accuracy, "label_mean": correct_B.mean(), "logit_size": logit_B.abs().mean()}
             return binary_cross_entropy_with_logits(logit_B, correct_B), metrics

@@ -32,9 +32,10 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from trellis import Rollout, SampleRequest, Task, TrainablePolicy, Trajectory
+from trellis.distributed import spread
 from trellis.fitting.reward import Objective
 from trellis.fitting.step_reward import StepReward
-from trellis.nn import StepNet, masked_mean
+from trellis.nn import StepNet, masked_mean, sharded
 from trellis_prm.config import MonteCarloConfig
 
 Key: TypeAlias = tuple[str, str]
@@ -71,7 +72,7 @@ class MonteCarlo(StepReward):
         known = {name: torch.tensor(float(count)) for name, count in counts.items()}
 
         def loss(net: StepNet) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-            logit_BS = net(batch)
+            logit_BS = sharded(net, batch)
             loss_BS = binary_cross_entropy_with_logits(logit_BS, label_BS, reduction="none")
             error_BS = (logit_BS.sigmoid() - label_BS).abs()
             means = {"label_mean": masked_mean(label_BS, labelled_BS), "error": masked_mean(error_BS, labelled_BS)}
@@ -140,12 +141,15 @@ class MonteCarlo(StepReward):
             )
             for key, prefix in prefixes.items()
         ]
-        answers = self.policy.sample(requests) if requests else []
-        return {
-            key: sum(self.task.verify(self.task.extend(prefix, completion)).correct for completion in completions)
-            / len(completions)
-            for (key, prefix), completions in zip(prefixes.items(), answers, strict=True)
-        }
+
+        def shares(requests: Sequence[SampleRequest]) -> list[float]:
+            return [
+                sum(self.task.verify(self.task.extend(request.prefix, answer)).correct for answer in answers)
+                / len(answers)
+                for request, answers in zip(requests, self.policy.sample(requests), strict=True)
+            ]
+
+        return dict(zip(prefixes, spread(shares, requests) if requests else [], strict=True))
 
     def _prefixes(self, trajectory: Trajectory) -> list[Trajectory]:
         """Return the prefixes that are labelled by sampling, shortest first: all but the whole, or some drawn of them."""

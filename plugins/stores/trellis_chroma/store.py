@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 import weakref
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from trellis.types import JSON
 from trellis_chroma.config import ChromaConfig, ChromaServerConfig
 
 _DATA, _ZEROS, _FIELD = "data", "zeros", "field "
+_LOCK = "trellis.lock"
 _LARGEST = 3.4e38
 """What 32 bits hold, nearly."""
 
@@ -163,6 +165,24 @@ class Chroma(_Collection):
             self._unlock()
             raise
 
+    @classmethod
+    def set_aside(cls, config: ChromaConfig) -> Path | None:
+        """Rename the directory, and return its new path; None where there is none.
+
+        Raises:
+            MemoryFileError: Another store has it, or it is none of Chroma's.
+        """
+        path = Path(config.path).expanduser()
+        if not path.exists():
+            return None
+        if not any((path / name).exists() for name in ("chroma.sqlite3", _LOCK)):
+            raise MemoryFileError(path, reason="it is no directory of Chroma's. Name another.")
+        lock = _locked(path)
+        try:
+            return path.rename(path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}"))
+        finally:
+            os.close(lock)
+
     def close(self) -> None:
         """Give the directory back; may be called again."""
         if self._unlock.alive:
@@ -179,8 +199,8 @@ class Chroma(_Collection):
         except BaseException as error:
             raise MemoryFileError(
                 self.path,
-                reason=f"Chroma says {type(error).__name__}: {error}. Delete or rename the directory, the memory rebuilds it "
-                "from its journal.",
+                reason=f"Chroma says {type(error).__name__}: {error}. If it is damaged, `trellis sql rebuild --store "
+                "chroma` sets it aside and fills a new one from the journal.",
             ) from error
 
 
@@ -220,7 +240,7 @@ class ChromaServer(_Collection):
 def _locked(path: Path) -> int:
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path / "trellis.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise MemoryFileError(path, reason=str(error)) from error
     try:

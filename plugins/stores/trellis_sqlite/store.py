@@ -2,11 +2,12 @@
 
 A record that is replaced gets a new number, and what is deleted is listed in `gone`: a process reads what has a higher number
 than it knows, and takes out what was listed since. `epoch` changes where that does not lead from the old to the new, and the
-matrix is read anew.
+matrix is read anew. `field` finds the records that may fulfil a condition, by a hash of each name and value.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import struct
@@ -25,10 +26,21 @@ from trellis_sqlite.matrix import Matrix
 _APPLICATION = 0x5452_4C56
 """Tells a store from other SQLite files: "TRLV"."""
 
-_VERSION = 1
+_VERSION = 2
 _BUSY_S = 30.0
 _GONE_AT_MOST = 100_000
 _AT_ONCE = 900
+_LOADED_AT_ONCE = 2000
+_OTHERS = "it is another program's SQLite file, not a store. Name another."
+_REBUILD = "`trellis sql rebuild` sets it aside and fills a new one from the journal."
+_FEW = 2000
+"""Of a condition that more records fulfil, the first ones that are near enough are found soon anyway."""
+
+_FIELDS = (
+    "CREATE TABLE field (hash INTEGER NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (hash, number)) WITHOUT ROWID",
+    "CREATE INDEX field_number ON field (number)",
+    "CREATE TRIGGER drop_fields AFTER DELETE ON record BEGIN DELETE FROM field WHERE number = OLD.number; END",
+)
 _SCHEMA = (
     """CREATE TABLE record (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, data TEXT NOT NULL, vector BLOB NOT NULL
@@ -37,6 +49,7 @@ _SCHEMA = (
     "CREATE TRIGGER keep_gone AFTER DELETE ON record BEGIN INSERT INTO gone (number) VALUES (OLD.number); END",
     "CREATE TABLE state (epoch INTEGER NOT NULL, dimension INTEGER)",
     "INSERT INTO state VALUES (0, NULL)",
+    *_FIELDS,
 )
 
 
@@ -71,10 +84,31 @@ class SQLiteStore(RetrievalStore):
             self._prepare(in_memory)
         except sqlite3.Error as error:
             self._db.close()
-            raise MemoryFileError(self.path, reason=str(error)) from error
+            raise MemoryFileError(self.path, reason=_said(error)) from error
         except MemoryFileError:
             self._db.close()
             raise
+
+    @classmethod
+    def set_aside(cls, config: SQLiteConfig) -> Path | None:
+        """Rename the file, and return its new path; None where there is none.
+
+        Raises:
+            MemoryFileError: It is another program's SQLite file.
+        """
+        path = Path(config.path).expanduser()
+        if config.path == ":memory:" or not path.exists():
+            return None
+        try:
+            cls(config).close()
+        except MemoryFileError as error:
+            if _OTHERS in str(error):
+                raise
+        moved = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+        for end in ("", "-wal", "-shm"):
+            if path.with_name(path.name + end).exists():
+                path.with_name(path.name + end).rename(moved.with_name(moved.name + end))
+        return moved
 
     def add(self, records: Sequence[Record]) -> None:
         """Add records, replacing those with the same id: all or none."""
@@ -96,6 +130,8 @@ class SQLiteStore(RetrievalStore):
                 "INSERT INTO record (id, data, vector) VALUES (?, ?, ?)",
                 [(id_, data, _packed(pack, vector, id_)) for id_, data, vector in rows.values()],
             )
+            (newest,) = db.execute("SELECT max(number) FROM record").fetchone()
+            self._add_fields(db, above=newest - len(rows))
 
     def query(self, vector: Sequence[float], k: int, where: Mapping[str, JSON] | None = None) -> list[Match]:
         """Return the `k` most similar records whose data equal `where`, most similar first."""
@@ -105,8 +141,9 @@ class SQLiteStore(RetrievalStore):
         with self._transaction("DEFERRED") as db:
             dimension = self._follow(db)
             check_vector(vector, dimension, whose="the query")
-            for portion in self._matrix.nearest(vector, k if where is None else max(64, 4 * k)):
-                found += portion if where is None else self._fitting(db, portion, where)
+            among = self._few(db, where) if where else None
+            for portion in self._matrix.nearest(vector, max(64, 4 * k) if where else k, among):
+                found += self._fitting(db, portion, where) if where else portion
                 if len(found) >= k:
                     break
             records = {
@@ -167,27 +204,28 @@ class SQLiteStore(RetrievalStore):
             _write_ahead(self._db)
             self._db.execute("PRAGMA synchronous = NORMAL")
         with self._transaction("IMMEDIATE") as db:
-            if self._check():
-                for statement in _SCHEMA:
+            version = self._check()
+            if version != _VERSION:
+                for statement in _FIELDS if version else _SCHEMA:
                     db.execute(statement)
+                self._add_fields(db, above=0)
                 db.execute(f"PRAGMA application_id = {_APPLICATION}")
                 db.execute(f"PRAGMA user_version = {_VERSION}")
 
-    def _check(self) -> bool:
-        """Return whether the file is still empty; one that is neither empty nor a store is refused."""
+    def _check(self) -> int:
+        """Return the file's version, 0 where it is still empty; one that is neither empty nor a store is refused."""
         (application,) = self._db.execute("PRAGMA application_id").fetchone()
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if (application, version, tables) == (0, 0, 0):
-            return True
+            return 0
         if application != _APPLICATION:
-            raise MemoryFileError(self.path, reason="it is another program's SQLite file, not a store. Name another.")
-        if version != _VERSION:
+            raise MemoryFileError(self.path, reason=_OTHERS)
+        if not 1 <= version <= _VERSION:
             raise MemoryFileError(
-                self.path,
-                reason=f"it has version {version} of the format, not {_VERSION}; delete it, the memory fills it anew.",
+                self.path, reason=f"it has version {version} of the format, not {_VERSION}. {_REBUILD}"
             )
-        return False
+        return int(version)
 
     def _follow(self, db: sqlite3.Connection) -> int | None:
         """Bring the matrix up to the file, and return the length of its vectors."""
@@ -196,15 +234,14 @@ class SQLiteStore(RetrievalStore):
             self._matrix = Matrix(dimension or 0)
             self._epoch, self._number = epoch, 0
             (self._place,) = db.execute("SELECT coalesce(max(place), 0) FROM gone").fetchone()
-        rows = db.execute(
-            "SELECT number, vector FROM record WHERE number > ? ORDER BY number", (self._number,)
-        ).fetchall()
-        if rows:
-            if self._number == 0:
-                # It may have been made before the store had its first vectors.
-                self._matrix = Matrix(dimension)
-            self._matrix.append([number for number, _ in rows], [vector for _, vector in rows])
-            self._number = rows[-1][0]
+        rows = db.execute("SELECT number, vector FROM record WHERE number > ? ORDER BY number", (self._number,))
+        if self._number == 0:
+            # It may have been made before the store had its first vectors.
+            self._matrix = Matrix(dimension or 0)
+            self._matrix.reserve(db.execute("SELECT count(*) FROM record").fetchone()[0])
+        while some := rows.fetchmany(_LOADED_AT_ONCE):
+            self._matrix.append([number for number, _ in some], [vector for _, vector in some])
+            self._number = some[-1][0]
         gone = db.execute("SELECT place, number FROM gone WHERE place > ? ORDER BY place", (self._place,)).fetchall()
         if gone:
             self._matrix.remove([number for _, number in gone])
@@ -214,6 +251,20 @@ class SQLiteStore(RetrievalStore):
     def _start_epoch(self, db: sqlite3.Connection) -> None:
         db.execute("DELETE FROM gone")
         db.execute("UPDATE state SET epoch = epoch + 1")
+
+    def _add_fields(self, db: sqlite3.Connection, *, above: int) -> None:
+        """Note the fields of records with higher numbers."""
+        rows = db.execute("SELECT number, data FROM record WHERE number > ?", (above,))
+        while some := rows.fetchmany(_LOADED_AT_ONCE):
+            fields = [(_hash(name, v), number) for number, data in some for name, v in json.loads(data).items()]
+            db.executemany("INSERT OR IGNORE INTO field VALUES (?, ?)", fields)
+
+    def _few(self, db: sqlite3.Connection, where: Mapping[str, JSON]) -> list[int] | None:
+        """Return the numbers of the records that may fulfil a condition; None where they are many."""
+        one = "SELECT number FROM field WHERE hash = ?"
+        sql = f"{' INTERSECT '.join([one] * len(where))} LIMIT {_FEW + 1}"
+        rows = db.execute(sql, [_hash(name, value) for name, value in where.items()]).fetchall()
+        return [number for (number,) in rows] if len(rows) <= _FEW else None
 
     def _fitting(
         self, db: sqlite3.Connection, portion: Sequence[tuple[int, float]], where: Mapping[str, JSON]
@@ -241,7 +292,27 @@ class SQLiteStore(RetrievalStore):
                         self._db.execute("ROLLBACK")
                     raise
             except sqlite3.Error as error:
-                raise MemoryFileError(self.path, reason=str(error)) from error
+                raise MemoryFileError(self.path, reason=_said(error)) from error
+
+
+def _said(error: sqlite3.Error) -> str:
+    damaged = getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return f"{error}. {_REBUILD}" if damaged else str(error)
+
+
+def _hash(name: str, value: JSON) -> int:
+    """Return what is equal where `fits` takes names and values for equal."""
+    text = json.dumps([name, _even(value)], sort_keys=True, ensure_ascii=False, allow_nan=True)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def _even(value: JSON) -> JSON:
+    """Return a value with its whole numbers as integers: 1.0 equals 1."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, Mapping):
+        return {key: _even(each) for key, each in value.items()}
+    return [_even(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _packed(pack: object, vector: Sequence[float], id_: str) -> bytes:

@@ -28,7 +28,7 @@ def trellis_tasks() -> Iterable[Component]:
         "recorded",
         "what the database remembers having run (pg_stat_statements), with constants from its statistics",
         RecordedConfig,
-        "trellis_workload.task:Recorded",
+        "trellis_workload.recorded:Recorded",
         needs={
             "database": Need("database", capabilities=frozenset({"recorded"})),
             "prompt": Need("prompt", optional=True),

@@ -58,6 +58,14 @@ class MeasuredConfig(Config):
     """Whether decisions name join methods. Without an extension PostgreSQL takes none for a single join, and a decision is
     an order alone: `Join(t1 t2)`."""
 
+    sides: bool = False
+    """Whether decisions say which input of a join is the outer one. Without an extension PostgreSQL chooses that itself: of
+    what differs in sides alone one form is written, so that one plan has one form to learn."""
+
+    constrained: bool = True
+    """Whether a policy writes legal decisions alone, sampled among those that can follow; that takes a policy with the capability
+    "choices". If not, it writes freely, and what is not legal is wrong."""
+
     skip_unusable: bool = False
     """Whether queries that cannot be read, or do more than read, are left out; else the first of them is an error."""
 

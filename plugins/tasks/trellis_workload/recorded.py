@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
-from trellis import DatabaseBackend
+from trellis import DatabaseBackend, PromptBuilder
 from trellis.errors import SQLError
 from trellis_workload.config import RecordedConfig
 from trellis_workload.generator import WorkloadError
+from trellis_workload.task import MeasuredTask, WorkloadQuery
 
 if TYPE_CHECKING:
     from sqlglot.expressions import Column, Expr
 
-    from trellis_workload.task import WorkloadQuery
+    from trellis.sql.query import Query
+
+
+class Recorded(MeasuredTask):
+    """What the database itself remembers having run, by pg_stat_statements; constants come from its statistics."""
+
+    Config = RecordedConfig
+
+    def __init__(
+        self, config: RecordedConfig, *, database: DatabaseBackend, prompt: PromptBuilder | None = None
+    ) -> None:
+        super().__init__(config, database=database, prompt=prompt)
+        self.config = config
+
+    def queries(self) -> Sequence[WorkloadQuery]:
+        """Return the recorded queries that only read, with constants where the record has none.
+
+        Raises:
+            WorkloadError: None can be used; the message says why each cannot.
+        """
+        return filled(self.database, self.config)
 
 
 def filled(database: DatabaseBackend, config: RecordedConfig) -> list[WorkloadQuery]:
@@ -26,8 +47,6 @@ def filled(database: DatabaseBackend, config: RecordedConfig) -> list[WorkloadQu
     Raises:
         WorkloadError: None can be used.
     """
-    from trellis_workload.task import WorkloadQuery
-
     found: list[WorkloadQuery] = []
     faults: list[str] = []
     used = 0
@@ -38,7 +57,7 @@ def filled(database: DatabaseBackend, config: RecordedConfig) -> list[WorkloadQu
         texts: dict[str, None] = {}
         try:
             for sql in _instances(database, one.sql, config.variants, random):
-                database.parse(sql)
+                _check_own(database, database.parse(sql))
                 texts[sql] = None
         except SQLError as error:
             faults.append(f"{name} ({' '.join(one.sql.split())[:60]}…): {error}")
@@ -54,14 +73,24 @@ def filled(database: DatabaseBackend, config: RecordedConfig) -> list[WorkloadQu
     return found
 
 
+def _check_own(database: DatabaseBackend, query: Query) -> None:
+    """Refuse what a client asks of the system catalogs, as Trellis does itself."""
+    catalog = database.catalog()
+    if not any(r.kind == "table" and r.name and catalog.table(r.name) for r in query.relations):
+        raise SQLError("it reads no table of this database")
+
+
 def _instances(database: DatabaseBackend, sql: str, variants: int, random: Random) -> Iterator[str]:
     """Yield the query with constants drawn for its parameters; the query itself, once, where it has none."""
     import sqlglot
     from sqlglot import exp
     from sqlglot.errors import ParseError
 
+    from trellis.sql.unlogged import unlogged
+
     try:
-        tree = sqlglot.parse_one(sql, read=database.dialect)
+        with unlogged():
+            tree = sqlglot.parse_one(sql, read=database.dialect)
     except ParseError as error:
         raise SQLError(f"it cannot be parsed: {error}") from error
     if not list(tree.find_all(exp.Parameter)):

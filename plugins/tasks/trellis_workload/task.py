@@ -6,25 +6,26 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import log
 from pathlib import Path
 
-from trellis import DatabaseBackend, Outcome, Problem, PromptBuilder, Situation, Step, Task, Trajectory
-from trellis.errors import ConnectionLostError, HintError, SQLError
+from trellis import DatabaseBackend, Outcome, Problem, PromptBuilder, Rollout, Situation, Step, Task, Trajectory
+from trellis.errors import ConnectionLostError, DatabaseError, HintError, SQLError
 from trellis.measuring.measure import Measurement, VariantResult, measure
-from trellis.memory.journal import Journal, query_key
+from trellis.memory.journal import Journal, MeasurementEntry, query_key
 from trellis.procedural import split_of
 from trellis.sql.files import read_queries
 from trellis.sql.fit import check_hints
 from trellis.sql.from_plan import plan_hints
 from trellis.sql.grammar import parse_hints
 from trellis.sql.hints import PlanHints
+from trellis.sql.plan import Plan
 from trellis.sql.query import Query
 from trellis.sql.renaming import Renaming
-from trellis.sql.steps import FREE, hints_of, lines_of, next_lines
+from trellis.sql.steps import FREE, hints_of, lines_of, next_lines, unsided
 from trellis.types import JSON, Split
-from trellis_workload.config import FilesConfig, MeasuredConfig, RecordedConfig, ShopConfig
+from trellis_workload.config import FilesConfig, MeasuredConfig, ShopConfig
 from trellis_workload.generator import Workload, WorkloadError, generate
-from trellis_workload.recorded import filled
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,9 @@ class MeasuredTask(Task):
         self.database = database
         self.prompt = prompt
         self.traces_grow = config.journal is not None
+        self.constrained = config.constrained
         self._situations: dict[str, Situation] = {}
+        self._prompts: dict[str, str] = {}
         self._outcomes: dict[tuple[str, PlanHints], Outcome] = {}
 
     @abstractmethod
@@ -91,15 +94,27 @@ class MeasuredTask(Task):
     def start(self, problem: Problem, prompt: str | None = None) -> Trajectory:
         """Return the empty trajectory of a query, after the prompt builder's prompt where there is one."""
         if prompt is None and self.prompt is not None:
-            prompt = self.prompt.build(problem, self.situation(problem))
+            if problem.id not in self._prompts:
+                self._prompts[problem.id] = self.prompt.build(problem, self.situation(problem))
+            prompt = self._prompts[problem.id]
         return super().start(problem, prompt)
 
     def situation(self, problem: Problem) -> Situation:
-        """Return what is known of a query without a memory: its default plan and the catalog."""
+        """Return what is known of a query without a memory: its plans, unexecuted, and the catalog."""
         if problem.id not in self._situations:
             query = self.database.parse(problem.text)
             catalog, plan = self.database.catalog(), self.database.explain(query)
-            self._situations[problem.id] = Situation(problem, query, catalog, plan)
+
+            def plan_of(hints: PlanHints) -> Plan | None:
+                try:
+                    return self.database.explain(query, hints)
+                except ConnectionLostError:
+                    raise
+                except (HintError, DatabaseError):
+                    return None
+
+            # Prompts ask for plans too, and must say of a query what they say of it while it is explored.
+            self._situations[problem.id] = Situation(problem, query, catalog, plan, plan_of=plan_of)
         return self._situations[problem.id]
 
     def renaming(self, query: Query) -> Renaming:
@@ -131,7 +146,7 @@ class MeasuredTask(Task):
         named = self.renaming(query).query(query)
         lines = [line for line in trajectory.text.split(self.separator) if line]
         try:
-            found = next_lines(named, lines, free=True)
+            found = next_lines(named, lines, free=True, sides=self.settings.sides)
         except HintError:
             return []
         if not self.settings.methods:
@@ -150,15 +165,48 @@ class MeasuredTask(Task):
             journal.close()
         found = []
         for problem in self.problems(split):
-            query = self.database.parse(problem.text)
-            measured = best.get(query_key(query))
+            measured = best.get(query_key(self.database.parse(problem.text)))
             if measured is not None and measured.judgement == "faster":
-                lines = self.lines(problem, parse_hints(measured.hints))
-                if lines:
-                    steps = (*tuple(Step(line + self.separator) for line in lines[:-1]), Step(lines[-1]))
-                    trace = replace(self.start(problem), steps=steps, finished=True)
-                    found.append(replace(trace, answer=self.answer(trace)))
+                trace = self.trajectory(problem, parse_hints(measured.hints))
+                found += [] if trace is None else [trace]
         return found
+
+    def experience(self, split: Split) -> Sequence[Rollout]:
+        """Return every plan in the journal that ran on a query of the split, as its join order, with how it went.
+
+        Orders that were measured again count as the last time; what failed has no gain.
+        """
+        if self.settings.journal is None:
+            return ()
+        journal = Journal(self.settings.journal)
+        try:
+            entries: dict[str, dict[str, MeasurementEntry]] = {}
+            for entry in journal.measurements(database=self.database.identity):
+                entries.setdefault(entry.key, {})[entry.hints] = entry
+        finally:
+            journal.close()
+        found: list[Rollout] = []
+        for problem in self.problems(split):
+            measured = entries.get(query_key(self.database.parse(problem.text)), {})
+            for hints, entry in measured.items():
+                try:
+                    trajectory = self.trajectory(problem, parse_hints(hints)) if hints else None
+                except ConnectionLostError:
+                    raise
+                except SQLError:
+                    # Recorded under another catalog, or what decisions cannot say.
+                    continue
+                found += [] if trajectory is None else [Rollout(trajectory, _remembered(entry))]
+        return found
+
+    def trajectory(self, problem: Problem, hints: PlanHints) -> Trajectory | None:
+        """Return the join order that a query has under hints as a finished trajectory; None where it has none to write."""
+        lines = self.lines(problem, hints)
+        if not lines:
+            return None
+        steps = (*tuple(Step(line + self.separator) for line in lines[:-1]), Step(lines[-1]))
+        trajectory = self.constrain(replace(self.start(problem), steps=steps, finished=True))
+        return replace(trajectory, answer=self.answer(trajectory))
 
     def lines(self, problem: Problem, hints: PlanHints) -> list[str]:
         """Return the join order that a query has under hints as decisions; empty where it has none that can be written."""
@@ -167,7 +215,8 @@ class MeasuredTask(Task):
         if not order.leading:
             order = plan_hints(self.database.explain(query, hints), query, methods=self.settings.methods, scans=False)
         renaming = self.renaming(query)
-        return lines_of(renaming.apply(order), renaming.query(query)) if order else []
+        named, there = renaming.query(query), renaming.apply(order)
+        return lines_of(there if self.settings.sides else unsided(there, named), named) if order else []
 
     def measure(self, trajectory: Trajectory) -> Measurement:
         """Measure a solution against the default plan.
@@ -189,7 +238,8 @@ class MeasuredTask(Task):
         try:
             key = trajectory.problem.id, self.hints(trajectory)
             if key not in self._outcomes:
-                self._outcomes[key] = _judged(self.measure(trajectory).variants["hints"])
+                measured = self.measure(trajectory)
+                self._outcomes[key] = _judged(measured.variants["hints"], measured.default.median_ms)
             return self._outcomes[key]
         except ConnectionLostError:
             raise
@@ -204,13 +254,30 @@ class MeasuredTask(Task):
             return None
 
 
-def _judged(found: VariantResult) -> Outcome:
+def _judged(found: VariantResult, default_ms: float | None) -> Outcome:
+    """Judge a variant; `default_ms` is the default's median."""
+    speedup = 1.0 if found.speedup is None else found.speedup.value
     if found.judgement == "faster":
-        return Outcome(True, 1.0)
-    if found.judgement in ("wrong result", "failed", "timed out"):
+        return Outcome(True, 1.0, gain=log(speedup))
+    if found.judgement in ("wrong result", "failed"):
         return Outcome(False, 0.0, found.reason or found.judgement)
-    gain = 1.0 if found.speedup is None else found.speedup.value
-    return Outcome(False, min(1.0, gain) / 2, f"{found.judgement}: {gain:.2f} times as fast as the default plan")
+    if found.judgement == "timed out":
+        if found.speedup is None and found.stopped_ms is not None and default_ms is not None:
+            return Outcome(False, 0.0, found.reason, gain=log(default_ms / found.stopped_ms), bounded=True)
+        return Outcome(False, 0.0, found.reason, gain=log(speedup) if found.speedup else None)
+    reason = f"{found.judgement}: {speedup:.2f} times as fast as the default plan"
+    return Outcome(False, min(1.0, speedup) / 2, reason, gain=log(speedup))
+
+
+def _remembered(entry: MeasurementEntry) -> Outcome:
+    """Judge what the journal has of some hints as `verify` would have."""
+    if entry.speedup <= 0:
+        return Outcome(False, 0.0, entry.judgement)
+    if entry.judgement == "faster":
+        return Outcome(True, 1.0, gain=log(entry.speedup))
+    stopped = entry.judgement == "timed out"
+    score = 0.0 if stopped else min(1.0, entry.speedup) / 2
+    return Outcome(False, score, entry.judgement, gain=log(entry.speedup), bounded=stopped and entry.pairs == 0)
 
 
 class Files(MeasuredTask):
@@ -260,23 +327,3 @@ class Shop(MeasuredTask):
             WorkloadQuery(one.id, one.sql, one.split, (("template", one.template), ("shape", one.shape)))
             for one in self.workload.queries
         ]
-
-
-class Recorded(MeasuredTask):
-    """What the database itself remembers having run, by pg_stat_statements; constants come from its statistics."""
-
-    Config = RecordedConfig
-
-    def __init__(
-        self, config: RecordedConfig, *, database: DatabaseBackend, prompt: PromptBuilder | None = None
-    ) -> None:
-        super().__init__(config, database=database, prompt=prompt)
-        self.config = config
-
-    def queries(self) -> Sequence[WorkloadQuery]:
-        """Return the recorded queries that only read, with constants where the record has none.
-
-        Raises:
-            WorkloadError: None can be used; the message says why each cannot.
-        """
-        return filled(self.database, self.config)

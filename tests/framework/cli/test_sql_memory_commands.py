@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -98,6 +99,16 @@ def test_why_tells_every_measurement_and_decision(named, trellis, memory):
     assert "served 2 times, run untouched 1 times beside, 1 fallbacks" in out
 
 
+def test_why_tells_for_what_reason_a_try_failed(trellis, memory):
+    journal = Journal(memory)
+    (served,) = journal.measurements()
+    journal.add_measurement(
+        replace(served, hints="NestLoop(a b)", judgement="failed", speedup=0.0, pairs=0, reason="out of memory")
+    )
+    journal.close()
+    assert "measured failed; out of memory; proposed by arms\n" in trellis("why", "report", "--memory", memory)[1]
+
+
 def test_an_unknown_query_and_a_missing_file_are_said(trellis, memory, tmp_path):
     code, _, err = trellis("why", "nobody", "--memory", memory)
     assert code
@@ -143,6 +154,55 @@ def test_export_as_plan_advice(trellis, memory, tmp_path):
     assert "SET LOCAL pg_plan_advice.advice = 'JOIN_ORDER(b a) HASH_JOIN(a)';" in text
 
 
+@pytest.mark.parametrize("given", ["queries.sql", "."])
+def test_explore_takes_a_file_or_a_folder_and_keeps_what_it_finds(given, trellis, folder, tmp_path):
+    (tmp_path / "queries.sql").write_text(f"-- report\n{JOIN};\n\n-- other\n{JOIN.replace('3', '4')};\n")
+    place = ("--memory", "plans.db", "--embedded", folder)
+    code, out, err = trellis("explore", given, *place, "--iterations", 1)
+    assert (code, err) == (0, "")
+    assert "kept in plans.db" in out
+    journal = Journal(tmp_path / "plans.db")
+    assert len(journal.queries()) == 2
+    assert journal.counts()["execution"] >= 4
+    journal.close()
+
+
+def test_rebuild_makes_a_damaged_index_anew(trellis, memory, folder):
+    place = ("--memory", memory, "--embedded", folder)
+    file = memory.with_name(memory.name + ".vectors")
+    file.write_bytes(b"damaged" * 1000)
+    code, _, err = trellis("explore", JOIN, *place, "--iterations", 1)
+    assert code
+    assert "`trellis sql rebuild`" in err
+    code, out, err = trellis("rebuild", *place)
+    assert (code, err) == (0, "")
+    assert "sqlite: 1 queries of" in out
+    (moved,) = memory.parent.glob("*.damaged-*")
+    assert moved.read_bytes().startswith(b"damaged")
+    assert trellis("explore", JOIN, *place, "--iterations", 1)[0] == 0
+
+
+def test_rebuild_makes_a_directory_of_chroma_anew(trellis, memory, folder):
+    pytest.importorskip("chromadb", reason="needs the extra `chroma`")
+    (memory.parent / "chroma").mkdir()
+    (memory.parent / "chroma" / "chroma.sqlite3").write_bytes(b"damaged" * 1000)
+    place = ("--memory", memory, "--embedded", folder, "--store", "chroma", "--set", f"path={memory.parent / 'chroma'}")
+    code, out, err = trellis("rebuild", *place)
+    assert (code, err) == (0, "")
+    assert "chroma: 1 queries of" in out
+    assert len(list(memory.parent.glob("chroma.damaged-*"))) == 1
+
+
+def test_rebuild_takes_no_file_that_is_no_index(trellis, memory, folder):
+    code, _, err = trellis("rebuild", "--memory", memory, "--embedded", folder, "--set", f"path={memory}")
+    assert code
+    assert "another program's SQLite file" in err
+    assert memory.exists()
+    code, _, err = trellis("rebuild", "--memory", memory, "--embedded", folder, "--set", "pahts=x")
+    assert code
+    assert "there is no such field; did you mean 'path'?" in err
+
+
 def test_forget_deletes_one_or_all(trellis, memory):
     assert trellis("forget", "--memory", memory)[0]
     assert trellis("forget", "report", "--all", "--memory", memory)[0]
@@ -175,3 +235,23 @@ def test_verify_withdraws_what_cannot_be_read_any_more(trellis, memory, folder, 
             backend.refresh()
     assert "withdraw" in out
     assert "cannot be measured any more" in out
+
+
+def test_verify_carries_over_what_another_database_serves(trellis, memory, folder, backend):
+    journal = Journal(memory)
+    (served,) = journal.measurements()
+    number = journal.add_measurement(replace(served, database="before/shop", server_version=150004))
+    journal.decide(DecisionEntry(served.key, "before/shop", "serve", HINTS, "measured faster", number))
+    before = len(journal.measurements(database=backend.identity))
+    journal.close()
+    place = ("--memory", memory, "--embedded", folder)
+    code, _, err = trellis("verify", *place, "--from", "befor/shop")
+    assert code
+    assert "did you mean 'before/shop'?" in err
+    code, out, err = trellis("verify", *place, "--from", "before/shop", "--json")
+    assert (code, err) == (0, "")
+    assert [row["query"] for row in json.loads(out)] == ["report"]
+    journal = Journal(memory)
+    assert [m.source for m in journal.measurements(database=backend.identity)[before:]] == ["verify"]
+    assert journal.decisions(database="before/shop")[-1].action == "serve"
+    journal.close()

@@ -14,13 +14,14 @@ import pytest
 
 from trellis import build
 from trellis.contracts import Proposal, Proposer
+from trellis.errors import DatabaseError
 from trellis.exploring.config import ExploreConfig
 from trellis.exploring.explorer import Explorer
 from trellis.exploring.workload import explore_workload
 from trellis.memory.journal import Journal, query_key
 from trellis.memory.memory import Memory
 from trellis.memory.serving import worth
-from trellis.sql import parse_hints, random_hints
+from trellis.sql import PlanHints, parse_hints, random_hints
 from trellis.types import Problem
 
 # The planner takes x = 1 and y = 1 for independent; they are one, so it expects a hundredth of the rows that come.
@@ -101,8 +102,23 @@ def test_what_is_much_slower_is_stopped_and_never_served(database, memory):
     assert found.best_ms == found.default_ms
     (measured,) = memory.journal.measurements()
     assert measured.judgement == "timed out"
+    assert re.fullmatch(r"stopped after \d+ ms, the default takes \d+ ms", measured.reason)
     assert worth(measured, explorer.config.serving)
     assert [d.action for d in memory.journal.decisions()] == ["keep default"]
+
+
+def test_why_a_try_failed_is_kept(database, memory, monkeypatch):
+    execute = database.execute
+
+    def failing(query, hints=PlanHints(), *, timeout_ms):  # noqa: B008
+        if hints:
+            raise DatabaseError("out of memory")
+        return execute(query, hints, timeout_ms=timeout_ms)
+
+    monkeypatch.setattr(database, "execute", failing)
+    Explorer(database, memory=memory, proposer=Given(NESTED)).explore(PROBLEM)
+    (measured,) = memory.journal.measurements()
+    assert (measured.judgement, measured.speedup, measured.reason) == ("failed", 0.0, "out of memory")
 
 
 @pytest.fixture
@@ -227,3 +243,28 @@ def test_a_server_that_dies_ends_the_visit_and_keeps_what_ran(database, memory):
     database.server.start()
     assert memory.journal.counts()["execution"] == before
     assert explorer.explore(PROBLEM, seed=2).default_ms > 0
+
+
+def test_a_task_prompts_for_a_query_as_a_proposer_is_prompted_while_exploring(database, memory, tmp_path):
+    """A nested loop in the default plan looks rows up one by one: its estimates say nothing of the table's conditions."""
+    with psycopg.connect(database.admin_dsn(), autocommit=True) as connection:
+        connection.execute("CREATE TABLE looked_up AS SELECT i AS id, i % 2000 AS a FROM generate_series(1, 40000) i")
+        connection.execute("CREATE INDEX ON looked_up (a)")
+        connection.execute("ANALYZE looked_up")
+    database.refresh()
+    try:
+        sql = "SELECT count(*) FROM a, looked_up l WHERE a.id = l.a AND a.id < 5"
+        (tmp_path / "one.sql").write_text(f"-- one\n{sql};\n")
+        prompt = build("compact", {"neighbours": 0})
+        task = build("queries", {"paths": [str(tmp_path / "one.sql")]}, database=database, prompt=prompt)
+        (problem,) = [one for split in ("train", "validation", "test") for one in task.problems(split)]
+        explorer = Explorer(database, memory=memory, proposer=Dice())
+        exploring = prompt.build(problem, explorer.situation(problem, database.parse(sql)))
+        assert "Nested Loop" in [node.node for node in database.explain(database.parse(sql)).walk()]
+        assert task.start(problem).prompt == exploring
+        # Nothing is asked of `looked_up` alone, so all of it is left.
+        assert " looked_up 0" in exploring
+    finally:
+        with psycopg.connect(database.admin_dsn(), autocommit=True) as connection:
+            connection.execute("DROP TABLE looked_up")
+        database.refresh()

@@ -114,6 +114,17 @@ def test_the_averages_buffers_are_the_newest(batch):
     assert reward.net.asked == 3
 
 
+def test_the_loss_of_a_batch_is_that_of_what_is_read_and_teaches_nothing(batch):
+    reward, other = mean(average=0.9), mean(average=0.9)
+    for one in (reward, other):
+        one.update([], batch)
+    steps = sum(len(rollout.trajectory.steps) for rollout in batch) / len(batch)
+    assert reward.loss([], batch) == pytest.approx((reward.net.level.item() - steps) ** 2)
+    assert reward.loss([], []) is None
+    assert reward.memory() == other.memory()
+    assert reward.update([], batch) == other.update([], batch)
+
+
 def test_what_is_trained_is_in_training_and_what_is_read_is_not(batch):
     reward = mean()
     assert reward.update([], batch)["training"] == 1.0

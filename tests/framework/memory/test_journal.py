@@ -69,14 +69,26 @@ def test_the_newest_decision_of_each_query_holds_on_its_database(journal):
 def test_the_best_is_the_fastest_that_was_verified(journal):
     key = query_key(query(0))
     for judgement, speedup in (("slower", 0.5), ("undecided", 3.0), ("undecided", 0.9), ("wrong result", 0.0)):
-        journal.add_measurement(measurement(0, judgement=judgement, speedup=speedup))
+        journal.add_measurement(measurement(0, judgement=judgement, speedup=speedup, hints=f"Set({speedup})"))
     assert journal.best("shop", [key])[key].speedup == 3.0
-    first = journal.add_measurement(measurement(0, speedup=1.4))
-    journal.add_measurement(measurement(0, speedup=1.2))
-    journal.add_measurement(measurement(0, speedup=1.4))
+    first = journal.add_measurement(measurement(0, speedup=1.4, hints="HashJoin(a b)"))
+    journal.add_measurement(measurement(0, speedup=1.2, hints="NestLoop(a b)"))
+    journal.add_measurement(measurement(0, speedup=1.4, hints="MergeJoin(a b)"))
     journal.add_measurement(measurement(0, speedup=9.0, database="other"))
-    assert journal.best("shop", [key, "unknown"]) == {key: replace(measurement(0, speedup=1.4), id=first)}
+    assert journal.best("shop", [key, "unknown"]) == {
+        key: replace(measurement(0, speedup=1.4, hints="HashJoin(a b)"), id=first)
+    }
     assert journal.measured_keys("shop") == [key]
+
+
+def test_of_the_same_hints_the_newest_measurement_counts(journal):
+    key = query_key(query(0))
+    journal.add_measurement(measurement(0, speedup=9.0))
+    other = journal.add_measurement(measurement(0, speedup=1.5, hints="HashJoin(a b)"))
+    journal.add_measurement(measurement(0, judgement="slower", speedup=0.7))
+    assert journal.best("shop", [key])[key].id == other
+    again = journal.add_measurement(measurement(0, speedup=2.0))
+    assert journal.best("shop", [key])[key].id == again
 
 
 @settings(max_examples=30, deadline=None)
@@ -87,6 +99,7 @@ def test_the_best_is_the_fastest_that_was_verified(journal):
             st.sampled_from(["faster", "slower", "undecided"]),
             st.floats(0, 10),
             st.sampled_from(["serve", "withdraw"]),
+            st.sampled_from(["HashJoin(a b)", "NestLoop(a b)"]),
         )
     )
 )
@@ -95,11 +108,11 @@ def test_what_is_kept_along_equals_what_follows_from_all_entries(entries):
         journal = Journal(Path(directory) / "memory.db")
         for number in range(3):
             journal.add_query(query(number))
-        for number, judgement, speedup, action in entries:
-            journal.add_measurement(measurement(number, judgement=judgement, speedup=speedup))
+        for number, judgement, speedup, action, hints in entries:
+            journal.add_measurement(measurement(number, judgement=judgement, speedup=speedup, hints=hints))
             journal.decide(decision(number, action))
         best = {}
-        for m in journal.measurements():
+        for m in sorted({(m.key, m.hints): m for m in journal.measurements()}.values(), key=lambda m: m.id):
             worth = m.speedup if m.judgement == "faster" else min(m.speedup, 1.0)
             if m.key not in best or worth > best[m.key][0]:
                 best[m.key] = (worth, m)
@@ -204,12 +217,55 @@ def test_a_process_killed_while_it_writes_loses_nothing_that_returned(tmp_path):
     journal.close()
 
 
+VERSION_1 = """
+CREATE TABLE query (key TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, literals TEXT NOT NULL, sql TEXT NOT NULL,
+    dialect TEXT NOT NULL, name TEXT NOT NULL, first_seen REAL NOT NULL);
+CREATE TABLE execution (id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, key TEXT NOT NULL REFERENCES query,
+    database TEXT NOT NULL, hints TEXT NOT NULL, latency_ms REAL NOT NULL, timed_out INTEGER NOT NULL, num_rows INTEGER,
+    digest TEXT, purpose TEXT NOT NULL);
+CREATE TABLE measurement (id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, key TEXT NOT NULL REFERENCES query,
+    database TEXT NOT NULL, hints TEXT NOT NULL, judgement TEXT NOT NULL, speedup REAL NOT NULL, low REAL, high REAL,
+    default_ms REAL, median_ms REAL, pairs INTEGER NOT NULL, digest TEXT, source TEXT NOT NULL, catalog_version TEXT NOT NULL,
+    server_version INTEGER NOT NULL);
+CREATE TABLE best (database TEXT NOT NULL, key TEXT NOT NULL REFERENCES query, measurement INTEGER NOT NULL,
+    worth REAL NOT NULL, PRIMARY KEY (database, key)) WITHOUT ROWID;
+CREATE TRIGGER keep_best AFTER INSERT ON measurement BEGIN
+    INSERT INTO best VALUES (NEW.database, NEW.key, NEW.id, NEW.speedup) ON CONFLICT (database, key)
+    DO UPDATE SET measurement = excluded.measurement, worth = excluded.worth WHERE excluded.worth > best.worth; END;
+INSERT INTO query VALUES ('k', 'f', '[]', 'SELECT 1', 'postgres', 'old', 1);
+INSERT INTO measurement VALUES
+    (NULL, 1, 'k', 'shop', 'h', 'faster', 9, 8, 10, 9, 1, 5, 'd', 'arms', 'c', 180004),
+    (NULL, 2, 'k', 'shop', 'h', 'slower', 0.5, 0.4, 0.6, 9, 18, 5, 'd', 'verify', 'c', 180004),
+    (NULL, 3, 'k', 'shop', 'g', 'faster', 2, 1.5, 3, 9, 4, 5, 'd', 'arms', 'c', 180004);
+PRAGMA application_id = 1414679626;
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_file_of_the_first_version_is_brought_up_to_this_one(tmp_path):
+    with sqlite3.connect(tmp_path / "old.db") as db:
+        db.executescript(VERSION_1)
+    db.close()
+    for _ in range(2):
+        journal = Journal(tmp_path / "old.db")
+        assert [m.speedup for m in journal.measurements()] == [9, 0.5, 2]
+        assert journal.measurements()[0].reason == journal.measurements()[0].ground == ""
+        assert journal.best("shop", ["k"])["k"].hints == "g"
+        journal.close()
+    journal = Journal(tmp_path / "old.db")
+    journal.add_measurement(
+        replace(measurement(0, key="k", hints="g", judgement="failed", speedup=0), reason="said so")
+    )
+    assert (journal.best("shop", ["k"])["k"].speedup, journal.measurements()[-1].reason) == (0.5, "said so")
+    journal.close()
+
+
 def test_a_later_version_is_refused_and_left_as_it_is(journal):
     journal.close()
     with sqlite3.connect(journal.path) as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute("PRAGMA user_version = 3")
     db.close()
-    with pytest.raises(MemoryFileError, match="version 2 of the format, not 1; a later Trellis wrote it"):
+    with pytest.raises(MemoryFileError, match="version 3 of the format, not 2; a later Trellis wrote it"):
         Journal(journal.path)
 
 

@@ -66,7 +66,7 @@ def test_neighbours_are_the_other_queries_most_similar_first(memory):
 
 def test_a_neighbour_brings_the_best_that_was_measured_wherever_it_was_noted(memory, journal, store):
     journal.add_measurement(measurement(1000, speedup=7.0))
-    memory.remember(query(1000), measurement(1000, speedup=3.0, judgement="undecided"))
+    memory.remember(query(1000), measurement(1000, speedup=3.0, judgement="undecided", hints="HashJoin(a b)"))
     (nearest, *_) = memory.neighbours(query(1001), 5)
     assert (nearest.best.speedup, nearest.best.judgement) == (7.0, "faster")
     assert store.count() == 3

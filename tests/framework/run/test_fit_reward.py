@@ -40,6 +40,10 @@ class Judge(LearnedReward):
         known = {problem for problem in map(str, range(10)) if int(problem) < 10 * self.skill[self.fit]}
         return [[float(t.steps[-1].text == "right" and t.problem.id in known)] for t in trajectories]
 
+    def loss(self, traces, rollouts):
+        assert {trace.problem.id for trace in traces} <= {rollout.trajectory.problem.id for rollout in rollouts}
+        return 1.0 - self.skill[self.fit]
+
     def save(self, directory):
         (directory / "judge.json").write_text(json.dumps(self.fit))
 
@@ -86,6 +90,16 @@ def test_the_fit_that_tells_best_on_problems_held_out_is_kept(skill, context):
     measured = [step.metrics["held_out_auc"] for step in steps if "held_out_auc" in step.metrics]
     assert len(measured) == 3
     assert measured[skill.index(1.0)] == steps[-1].metrics["best_auc"] == max(measured) == 1.0
+
+
+@pytest.mark.parametrize("skill", [(0.2, 0.9, 0.5), (0.9, 0.0, 0.5)])
+def test_the_fit_whose_loss_is_lowest_on_problems_held_out_is_kept_on_request(skill, context):
+    reward = Judge(skill)
+    without_outcomes = [rollout(str(problem), False) for problem in range(10)]
+    steps = list(fit(reward, keep="loss").run(context(reward, without_outcomes)))
+    assert reward.fit == skill.index(0.9)
+    assert steps[-1].metrics["best_loss"] == pytest.approx(0.1)
+    assert [s.metrics["held_out_loss"] for s in steps if "held_out_loss" in s.metrics] == [1 - one for one in skill]
 
 
 def test_whole_problems_are_held_out(context):

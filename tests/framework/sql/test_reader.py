@@ -1,12 +1,13 @@
+import logging
 import subprocess
 import sys
 
 import pytest
 
-from trellis.errors import QuerySyntaxError
+from trellis.errors import QuerySyntaxError, UnsafeQueryError
 from trellis.sql.catalog import Catalog, Table
 from trellis.sql.query import Edge, OuterJoin
-from trellis.sql.reader import parse_query
+from trellis.sql.reader import parse_query, parse_safe
 
 
 def edges(block):
@@ -136,6 +137,14 @@ def test_what_is_no_query_is_refused_with_the_place(sql, message, line, column):
     with pytest.raises(QuerySyntaxError, match=message) as caught:
         parse_query(sql)
     assert (caught.value.line, caught.value.column) == (line, column)
+
+
+def test_commands_are_refused_without_a_warning_of_the_parsers(caplog):
+    with pytest.raises(UnsafeQueryError):
+        parse_safe("VACUUM orders")
+    assert caplog.records == []
+    logging.getLogger("sqlglot").warning("somebody else's")
+    assert [record.message for record in caplog.records] == ["somebody else's"]
 
 
 def test_the_same_text_comes_from_memory_until_the_schema_changes():

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from trellis.errors import HintError
 from trellis.sql import Renaming, check_hints, parse_hints, random_hints
+from trellis.sql.fit import misfits
+from trellis.sql.hints import Join, Leading, PlanHints
 from trellis.sql.reader import parse_query
-from trellis.sql.steps import hints_of, lines_of, next_lines
+from trellis.sql.steps import hints_of, lines_of, next_lines, unsided
 
 CHAIN = "SELECT 1 FROM a, b, c, d WHERE a.x = b.x AND b.y = c.y AND c.z = d.z"
 QUERIES = [
@@ -147,3 +149,28 @@ def test_a_query_of_one_table_has_no_lines():
     query = parse_query("SELECT 1 FROM a")
     assert next_lines(query) == []
     assert not hints_of(query, [])
+
+
+@given(queries, seeds)
+def test_without_sides_every_way_to_swap_inputs_is_one_sequence_of_lines(query, seed):
+    rng = Random(seed)
+    hints = random_hints(query, rng, methods=False, scans=False)
+
+    def swapped(tree):
+        if not isinstance(tree, Join):
+            return tree
+        sides = [swapped(tree.left), swapped(tree.right)]
+        return Join(*sides) if rng.random() < 0.5 else Join(*reversed(sides))
+
+    other = PlanHints(leading=tuple(Leading(swapped(each.tree)) for each in hints.leading))
+    if not misfits(other, query):
+        assert unsided(other, query) == unsided(hints, query)
+    lines = lines_of(unsided(hints, query), query)
+    for place, line in enumerate(lines):
+        assert line in next_lines(query, lines[:place], free=True, sides=False)
+    assert next_lines(query, lines, free=True, sides=False) == []
+
+
+def test_without_sides_a_chain_has_half_the_first_lines():
+    lines = [line for line in next_lines(PARSED[0], free=True, sides=False) if line.startswith("Join")]
+    assert lines == ["Join(a b)", "Join(b c)", "Join(c d)"]

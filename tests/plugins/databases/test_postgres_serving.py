@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import time
@@ -12,7 +13,9 @@ from psycopg.rows import dict_row
 
 import trellis.sql
 from trellis import build
+from trellis.memory.drift import ground_of, note_catalog
 from trellis.memory.journal import DecisionEntry, Journal, MeasurementEntry
+from trellis.sql import parse_hints
 
 JOIN = "SELECT a.x, count(*) AS n, sum(b.id) AS total FROM a, b WHERE a.id = b.a AND a.x < 5 GROUP BY a.x"
 PARAMETERS = JOIN.replace("5", "%s")
@@ -72,7 +75,7 @@ def journal(path):
 def serve(journal, backend):
     """Note a query as measured faster, and decide to serve it."""
 
-    def note(sql, hints=HINTS, *, default_ms=20.0, action="serve"):
+    def note(sql, hints=HINTS, *, default_ms=10_000.0, action="serve"):
         key = journal.add_query(backend.parse(sql))
         number = journal.add_measurement(
             MeasurementEntry(
@@ -621,3 +624,80 @@ def test_the_servers_way_of_writing_a_time_out_is_read(shown, ms, plain):
 
     plain.execute(f"SET statement_timeout = '{shown}'")
     assert own_timeout_ms(plain.execute("SHOW statement_timeout").fetchone()[0].encode()) == ms
+
+
+@pytest.fixture
+def growing(dsn, plain):
+    """Two tables of their own, to be changed."""
+    plain.execute("CREATE TABLE g AS SELECT i AS id, i % 10 AS x FROM generate_series(1, 2000) i")
+    plain.execute("CREATE TABLE h AS SELECT i AS id, i % 2000 AS g FROM generate_series(1, 5000) i")
+    plain.execute("CREATE INDEX h_g ON h (g)")
+    plain.execute("ANALYZE g, h")
+    yield "SELECT count(*) FROM g, h WHERE g.id = h.g AND g.x < 3"
+    plain.execute("DROP TABLE g, h")
+
+
+@pytest.fixture
+def measured(journal, backend, growing):
+    """Note a query as served, with the ground of a real measurement."""
+    hints = "NestLoop(g h) Leading((g h))"
+    query = backend.parse(growing)
+    ground = ground_of(
+        query,
+        backend.catalog(),
+        default=backend.explain(query),
+        plan=backend.explain(query, parse_hints(hints)),
+        settings=backend.settings,
+    )
+    key = journal.add_query(query)
+    note_catalog(journal, backend.catalog())
+    number = journal.add_measurement(
+        MeasurementEntry(
+            key, backend.identity, hints, "faster", 2.0, 1.8, 2.2, 10_000.0, 5_000.0, 5, "digest", "test",
+            backend.catalog().version, backend.server_version, ground=ground,
+        )
+    )  # fmt: skip
+    journal.decide(DecisionEntry(key, backend.identity, "serve", hints, "measured faster", number))
+    return key
+
+
+def holds(journal, backend, key):
+    decision = journal.served(backend.identity)[key]
+    return decision.action, decision.reason
+
+
+def test_what_changes_nothing_of_a_plan_is_served_on(connect, plain, journal, backend, growing, measured):
+    connection = connect(serving=QUICK | {"drift_s": 3600})
+    plain.execute("INSERT INTO g SELECT 2000 + i, i % 10 FROM generate_series(1, 100) i")
+    plain.execute("ALTER TABLE a ALTER COLUMN x SET STATISTICS 500")
+    plain.execute("ANALYZE g, h, a")
+    connection.serving.synchronise(schema=True)
+    assert holds(journal, backend, measured) == ("serve", "measured faster")
+    assert rows(connection, growing) == rows(plain, growing)
+    assert connection.serving.counts()["served"] == 1
+
+
+def test_a_table_that_has_grown_withdraws_its_plans(connect, plain, journal, backend, measured):
+    connection = connect(serving=QUICK | {"drift_s": 3600})
+    plain.execute("INSERT INTO h SELECT 5000 + i, i % 2000 FROM generate_series(1, 20000) i")
+    connection.serving.synchronise(schema=True)
+    action, reason = holds(journal, backend, measured)
+    assert action == "withdraw"
+    assert re.search(r"the table public.h had 5,000 rows when it was measured and has \d\d,\d{3} now", reason)
+
+
+def test_another_plan_of_the_planner_withdraws_what_was_compared_with_the_old_one(
+    connect, plain, journal, backend, measured
+):
+    connection = connect(serving=QUICK | {"drift_s": 3600})
+    connection.serving.synchronise(schema=True)
+    assert holds(journal, backend, measured)[0] == "serve"
+    # One row of g instead of 600: the planner now looks each up in h.
+    plain.execute("UPDATE g SET x = CASE WHEN id = 1 THEN 1 ELSE 7 END")
+    plain.execute("VACUUM ANALYZE g")
+    connection.serving.synchronise(schema=True)
+    action, reason = holds(journal, backend, measured)
+    assert (action, reason) == (
+        "withdraw",
+        "the planner takes another plan by default than when it was measured: not served until it is verified again",
+    )

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import threading
 import time
 
@@ -11,7 +12,7 @@ import pytest
 from trellis.errors import ConnectionLostError, DatabaseError, QueryTimeoutError
 from trellis.sql.digest import RowDigest
 from trellis_postgres.config import PostgresConfig
-from trellis_postgres.server import EmbeddedServer
+from trellis_postgres.server import EmbeddedServer, _module
 from trellis_postgres.session import Session
 
 
@@ -213,3 +214,38 @@ def test_a_temporary_server_leaves_nothing_behind():
     server.close()
     server.close()
     assert not server.directory.exists()
+
+
+def test_a_server_that_is_slow_to_start_is_waited_for_and_keeps_its_directory(tmp_path, monkeypatch):
+    wheel = _module().postgres_server
+    pgexec = wheel.pgexec
+    commands = []
+
+    def impatient(command, arguments, **words):
+        commands.append(command)
+        if command == "pg_ctl" and "start" in arguments:
+            # As when its ten seconds are over: pg_ctl is gone, the server goes on starting.
+            pgexec(command, ("-W", *[each for each in arguments if each != "-w"]), **words)
+            raise subprocess.TimeoutExpired(["pg_ctl"], 10)
+        return pgexec(command, arguments, **words)
+
+    monkeypatch.setattr(wheel, "pgexec", impatient)
+    server = EmbeddedServer(str(tmp_path / "data"))
+    try:
+        server.start()
+        assert commands == ["initdb", "pg_ctl"]
+        with psycopg.connect(server.dsn("postgres")) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+    finally:
+        monkeypatch.undo()
+        server.close()
+
+
+def test_a_server_that_does_not_start_in_time_is_told_with_the_limit(tmp_path, monkeypatch):
+    def failing(command, arguments, **words):
+        raise subprocess.TimeoutExpired(["pg_ctl"], 10)
+
+    monkeypatch.setattr(_module().postgres_server, "pgexec", failing)
+    server = EmbeddedServer(str(tmp_path / "data"), start_timeout_ms=500)
+    with pytest.raises(DatabaseError, match=r"does not start within 500 ms \(`start_timeout_ms`\)"):
+        server.start()

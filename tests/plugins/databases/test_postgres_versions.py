@@ -4,6 +4,7 @@ import getpass
 import pwd
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import psycopg
@@ -11,6 +12,7 @@ import pytest
 
 from trellis import build
 from trellis.errors import DatabaseError
+from trellis.memory.journal import Journal
 from trellis.sql import compare, parse_hints
 from trellis_postgres.backend import Postgres
 from trellis_postgres.config import PostgresConfig
@@ -84,9 +86,42 @@ def test_it_refuses_the_same(older, sql):
         older._session.run(sql, timeout_ms=60_000)
 
 
+def trellis(*words):
+    program = "import sys; from trellis.cli import main; sys.argv = ['trellis', *sys.argv[1:]]; main()"
+    return subprocess.run(
+        [sys.executable, "-c", program, *map(str, words)], capture_output=True, text=True, check=False
+    )
+
+
+def test_what_it_has_run_is_explored_and_told_where_it_cannot_be(older, tmp_path):
+    explore = ("sql", "explore", "--memory", tmp_path / "plans.db", "--dsn", older.config.dsn, "--iterations", 1)
+    said = trellis(*explore, "--recorded", 5)
+    assert "CREATE EXTENSION pg_stat_statements" in said.stderr
+    with psycopg.connect(older.config.dsn.replace("trellis_reader", "postgres"), autocommit=True) as connection:
+        connection.execute("CREATE EXTENSION pg_stat_statements")
+        hidden = Postgres(PostgresConfig(dsn=older.config.dsn, settings={}))
+        connection.execute("SELECT pg_stat_statements_reset()")
+        connection.execute("SELECT count(*) FROM city c, customer u WHERE u.city_id = c.id AND c.region = 'north'")
+        assert all(one.sql != "<insufficient privilege>" for one in hidden.recorded())
+        hidden.close()
+        connection.execute("GRANT pg_read_all_stats TO trellis_reader")
+        said = trellis(*explore, "--recorded", 5)
+        connection.execute("DROP EXTENSION pg_stat_statements")
+        connection.execute("REVOKE pg_read_all_stats FROM trellis_reader")
+    assert (said.returncode, said.stderr) == (0, "")
+    journal = Journal(tmp_path / "plans.db")
+    assert len({entry.name.rsplit("-", 1)[0] for entry in journal.queries()}) == 1
+    assert all("FROM city AS c" in entry.sql or "FROM city c" in entry.sql for entry in journal.queries())
+    assert journal.counts()["execution"] > 0
+    journal.close()
+    assert "not both" in trellis(*explore, "SELECT 1", "--recorded", 5).stderr
+    assert "--recorded" in trellis(*explore).stderr
+
+
 def test_what_it_has_run_is_a_workload(older):
     with psycopg.connect(older.config.dsn.replace("trellis_reader", "postgres"), autocommit=True) as connection:
         connection.execute("CREATE EXTENSION pg_stat_statements")
+        connection.execute("SELECT pg_stat_statements_reset()")
         connection.execute("GRANT pg_read_all_stats TO trellis_reader")
         for region in ("north", "south"):
             connection.execute(

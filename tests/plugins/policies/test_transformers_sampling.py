@@ -258,12 +258,6 @@ def test_token_log_probs_at_a_temperature_are_of_that_temperature():
     torch.testing.assert_close(got[0][batch.mask_BT[0]], expected)
 
 
-def test_a_request_with_a_grammar_is_refused():
-    with pytest.raises(CapabilityError, match="leave `grammar` out") as error:
-        shared().sample([SampleRequest(start("1\n"), grammar='root ::= "1"')])
-    assert error.value.capability == "grammar"
-
-
 def test_a_completion_ends_where_the_context_does():
     policy = made()
     limit = policy.module.config.n_positions

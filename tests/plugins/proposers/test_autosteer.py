@@ -1,7 +1,7 @@
 """Switches merged greedily."""
 
-from trellis import build
-from trellis.sql import SWITCHES, Plan
+from trellis import Tried, build
+from trellis.sql import SWITCHES, Plan, parse_hints
 
 
 def texts(situation, **config):
@@ -23,6 +23,11 @@ def test_single_switches_come_first_and_unions_of_faster_ones_after(scene, measu
         "Set(enable_nestloop off) Set(enable_sort off)",
         "Set(enable_memoize off) Set(enable_sort off)",
     ]
+
+
+def test_what_was_stopped_is_merged_with_nothing(scene, measured):
+    stopped = Tried(parse_hints("Set(enable_sort off)"), 8.0, "timed out")
+    assert all(" S" not in text for text in texts(scene(tried=[stopped, measured("Set(enable_nestloop off)", 3.0)])))
 
 
 def test_sets_grow_to_the_largest_allowed(scene, measured):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from trellis import build
+from trellis import Tried, build
 from trellis.sql import Join, check_hints, parse_hints
 from trellis.sql.hints import tree_aliases
 from trellis_proposers.moves import neighbouring
@@ -18,6 +18,12 @@ def test_without_anything_faster_the_default_plan_is_changed(scene, measured):
     assert parse_hints("NestLoop(p u) Leading((((u p) v) t))") in [proposal.hints for proposal in found]
     kinds = {proposal.source.partition(" in ")[0] for proposal in found}
     assert kinds == {"moves: another order", "moves: another method", "moves: another scan", "moves: a switch"}
+
+
+def test_what_was_stopped_is_not_changed(scene, measured):
+    stopped = Tried(parse_hints("Leading((((t p) v) u))"), 8.0, "timed out")
+    found = build("moves").propose(scene(tried=[stopped, measured("Leading((((u p) t) v))", 1.5)]), EVERYTHING)
+    assert {proposal.source.partition(" in ")[2] for proposal in found} == {"what was 1.5x"}
 
 
 @pytest.mark.parametrize("name", ["chain", "outer"])

@@ -58,7 +58,7 @@ def test_what_two_say_is_proposed_once_and_costs_the_second_nothing(scene):
 
 def test_shares_follow_what_proposals_were_worth(scene):
     both = portfolio({"least": 0.2, "trust": 1.0}, one=Said("one", []), other=Said("other", []))
-    shares = both.shares([gained("one: a", 4.0), gained("other: b", 0.5), gained("elsewhere", 9.0)])
+    shares = both.shares([[gained("one: a", 4.0)], [gained("other: b", 0.5), gained("elsewhere", 9.0)]])
     # Worth of all 1, of one (2 + 1) / 2, of other (0 + 1) / 2.
     assert shares == pytest.approx({"one": 0.1 + 0.8 * 0.75, "other": 0.1 + 0.8 * 0.25})
     assert sum(shares.values()) == pytest.approx(1)
@@ -66,9 +66,22 @@ def test_shares_follow_what_proposals_were_worth(scene):
 
 def test_the_better_one_speaks_first_and_more_often(scene):
     one, other = Said("one", ALL_ORDERS[:3]), Said("other", ALL_ORDERS[3:])
-    tried = [gained("other: z", 8.0)] * 5 + [gained("one: z", 0.4)] * 5
+    tried = [gained("other: z", 2.0**n) for n in range(1, 6)] + [gained("one: z", 0.4)] * 5
     found = portfolio(one=one, other=other).propose(scene(tried=tried), 4)
     assert names(found) == ["other", "one", "other", "other"]
+
+
+def test_a_proposal_is_worth_what_it_adds_to_the_best_before_it():
+    both = portfolio({"least": 0.0, "trust": 1.0}, one=Said("one", []), other=Said("other", []))
+    shares = both.shares([[gained("one: a", 4.0), gained("other: b", 8.0), gained("other: c", 6.0)]])
+    # Of one 2, of other 1 and 0, the mean of all 1: (2 + 1) / 2 and (1 + 1) / 3.
+    assert shares == pytest.approx({"one": 1.5 / (1.5 + 2 / 3), "other": 2 / 3 / (1.5 + 2 / 3)})
+
+
+def test_what_was_stopped_is_worth_nothing_whatever_bounds_it():
+    both = portfolio({"least": 0.0, "trust": 1.0}, one=Said("one", []), other=Said("other", []))
+    stopped = Tried(parse_hints("Set(enable_sort off)"), 50.0, "timed out", source="one: a")
+    assert both.shares([[stopped, gained("other: b", 2.0)]])["other"] > 0.7
 
 
 def test_what_was_learnt_of_other_queries_counts_and_is_derived_anew_after_a_restart(scene, chains):
@@ -92,8 +105,8 @@ def test_a_portfolio_of_portfolios_credits_both(scene):
     (first, *_) = outer.propose(scene(), 2)
     assert first.source == "inner: deep"
     measured = [Tried(first.hints, 4.0, "faster", source=first.source), gained("other", 0.5)]
-    assert inner.shares(measured) == {"deep": 1.0}
-    assert outer.shares(measured)["inner"] > outer.shares(measured)["other"]
+    assert inner.shares([measured]) == {"deep": 1.0}
+    assert outer.shares([measured])["inner"] > outer.shares([measured])["other"]
 
 
 def test_real_proposers_are_merged(real, shop):

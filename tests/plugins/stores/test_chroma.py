@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,8 @@ from trellis.contracts import Record
 from trellis.errors import DatabaseError, MemoryFileError
 
 pytest.importorskip("chromadb", reason="needs the extra `chroma`")
+
+from trellis_chroma.store import Chroma, ChromaConfig
 
 
 @pytest.fixture
@@ -38,7 +41,26 @@ def test_a_damaged_directory_is_told_with_the_way_out(path):
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert said.returncode != 0
     assert "MemoryFileError" in said.stderr
-    assert "the memory rebuilds it from its journal" in said.stderr
+    assert "`trellis sql rebuild --store chroma`" in said.stderr.replace("\n", " ")
+    code = (
+        "from trellis_chroma.store import Chroma, ChromaConfig\nfrom trellis import build\n"
+        f"print(Chroma.set_aside(ChromaConfig(path={path!r})))\nprint(build('chroma', {{'path': {path!r}}}).count())"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    moved, count = said.stdout.split()
+    assert (Path(moved) / "chroma.sqlite3").read_bytes().startswith(b"damaged")
+    assert count == "0"
+
+
+def test_only_a_directory_of_its_own_that_nobody_has_is_set_aside(path, tmp_path):
+    assert Chroma.set_aside(ChromaConfig(path=path)) is None
+    store = build("chroma", {"path": path})
+    with pytest.raises(MemoryFileError, match="another store has it"):
+        Chroma.set_aside(ChromaConfig(path=path))
+    store.close()
+    (tmp_path / "theirs").mkdir()
+    with pytest.raises(MemoryFileError, match="no directory of Chroma's"):
+        Chroma.set_aside(ChromaConfig(path=str(tmp_path / "theirs")))
 
 
 def test_conditions_combine_and_those_it_cannot_filter_by_are_refused(path):

@@ -2,13 +2,17 @@ import math
 import multiprocessing
 import sqlite3
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trellis import build
 from trellis.contracts import Record
+from trellis.contracts.store import fits
 from trellis.errors import MemoryFileError
+from trellis_sqlite.config import SQLiteConfig
+from trellis_sqlite.store import SQLiteStore
 
 
 @pytest.fixture
@@ -109,6 +113,70 @@ def test_conditions_that_few_records_fulfil_are_searched_to_the_end():
     store.close()
 
 
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 2) | st.sampled_from([0.0, 1.0, -1.0, 0.5, 1e300, "", "1", "a"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.dictionaries(st.sampled_from("xy"), VALUES, max_size=2), min_size=1, max_size=6),
+    st.dictionaries(st.sampled_from("xy"), VALUES, max_size=2),
+)
+def test_a_condition_finds_what_fits_and_nothing_else(data, where):
+    store = build("sqlite")
+    store.add([Record(f"r{i}", (1.0, float(i)), each) for i, each in enumerate(data)])
+    wanted = {f"r{i}" for i, each in enumerate(data) if fits(each, where)}
+    assert set(ids(store.query((1.0, 0.0), 9, where))) == wanted
+    store.close()
+
+
+def test_a_condition_that_many_fulfil_is_searched_in_the_order_of_likeness():
+    store = build("sqlite")
+    store.add([record(i, 1.0, i / 1000, even=i % 2 == 0) for i in range(5000)])
+    store.delete(["r0"])
+    store.add([record(4, 1.0, 0.004, even=False)])
+    assert ids(store.query((1.0, 0.0), 3, {"even": True})) == ["r2", "r6", "r8"]
+    store.close()
+
+
+def test_the_nearest_of_many_are_those_that_comparing_with_each_finds():
+    rng = np.random.default_rng(0)
+    rows = rng.integers(-2, 3, size=(3000, 4)).astype(float)
+    store = build("sqlite")
+    store.add([Record(f"{i:04}", tuple(row), {}) for i, row in enumerate(rows.tolist())])
+    lengths = np.linalg.norm(rows, axis=1)
+    for k in (1, 7, 40, 2999):
+        asked = rng.standard_normal(4)
+        cosines = rows @ asked / np.where(lengths > 0, lengths, 1) / np.linalg.norm(asked)
+        found = store.query(tuple(asked.tolist()), k)
+        assert [m.similarity for m in found] == pytest.approx(np.sort(cosines)[::-1][:k], abs=1e-5)
+        assert len({m.record.id for m in found}) == k
+    store.close()
+
+
+def test_a_file_of_the_first_version_is_brought_up_to_this_one(path):
+    with sqlite3.connect(path) as db:
+        db.executescript("""
+            CREATE TABLE record (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, data TEXT NOT NULL,
+                vector BLOB NOT NULL);
+            CREATE TABLE gone (place INTEGER PRIMARY KEY AUTOINCREMENT, number INTEGER NOT NULL);
+            CREATE TRIGGER keep_gone AFTER DELETE ON record BEGIN INSERT INTO gone (number) VALUES (OLD.number); END;
+            CREATE TABLE state (epoch INTEGER NOT NULL, dimension INTEGER);
+            INSERT INTO state VALUES (0, 1);
+            INSERT INTO record VALUES (NULL, 'old', '{"x": 1}', x'0000803f');
+            PRAGMA application_id = 1414679638;
+            PRAGMA user_version = 1;
+        """)
+    db.close()
+    for _ in range(2):
+        store = build("sqlite", {"path": path})
+        assert ids(store.query((1.0,), 1, {"x": 1.0})) == ["old"]
+        store.close()
+
+
 def test_vectors_and_data_it_cannot_keep_are_refused():
     store = build("sqlite")
     store.add([record(1)])
@@ -120,6 +188,30 @@ def test_vectors_and_data_it_cannot_keep_are_refused():
         store.add([record(2, x=math.nan)])
     assert store.count() == 1
     store.close()
+
+
+def test_a_damaged_file_is_told_with_the_way_out_and_set_aside(path):
+    store = build("sqlite", {"path": path})
+    store.add([record(i) for i in range(50)])
+    store.close()
+    with open(path, "r+b") as file:
+        file.write(b"damaged" * 500)
+    with pytest.raises(MemoryFileError, match="`trellis sql rebuild`"):
+        build("sqlite", {"path": path})
+    moved = SQLiteStore.set_aside(SQLiteConfig(path=path))
+    assert moved.read_bytes().startswith(b"damaged")
+    store = build("sqlite", {"path": path})
+    assert store.count() == 0
+    store.close()
+    assert SQLiteStore.set_aside(SQLiteConfig(path=":memory:")) is None
+
+
+def test_another_programs_file_is_not_set_aside(path):
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE theirs (x)")
+    db.close()
+    with pytest.raises(MemoryFileError, match="another program's SQLite file"):
+        SQLiteStore.set_aside(SQLiteConfig(path=path))
 
 
 def test_files_that_are_no_store_are_refused(path, tmp_path):
@@ -138,5 +230,5 @@ def test_a_later_version_is_refused(path):
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 9")
     db.close()
-    with pytest.raises(MemoryFileError, match="version 9 of the format, not 1"):
+    with pytest.raises(MemoryFileError, match="version 9 of the format, not 2"):
         build("sqlite", {"path": path})

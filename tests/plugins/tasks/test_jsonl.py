@@ -179,7 +179,8 @@ def test_whatever_a_model_writes_is_judged_and_not_correct(config):
 @given(st.text(max_size=40), st.sampled_from(["{}", "#### {}", "\\boxed{{{}}}"]))
 def test_no_text_makes_it_raise(text, form):
     task = jsonl(**GSM8K)
-    assert judged(task, form.format(text), place=1).correct == (form == "#### {}" and "6" in text)
+    correct = judged(task, form.format(text), place=1).correct
+    assert not correct or (form == "#### {}" and "6250" in text)
 
 
 def test_it_judges_on_any_thread():

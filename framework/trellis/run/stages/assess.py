@@ -10,12 +10,14 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from trellis.contracts import Finding, Policy, RewardModel, Stage, StageContext, StageStep, State, Task
+from trellis.contracts import Executor, Finding, Policy, RewardModel, Stage, StageContext, StageStep, State, Task
+from trellis.distributed import world
 from trellis.errors import RunError
 from trellis.records import rollout_from_json, rollout_to_json
 from trellis.run.assess import assess_policy, assess_reward, step_labels
+from trellis.run.elsewhere import rollouts_of
 from trellis.run.files import write_atomic
-from trellis.run.sampling import describe_rollouts, sample_rollouts
+from trellis.run.sampling import describe_rollouts
 from trellis.run.stages.config import AssessConfig
 from trellis.types import Rollout
 
@@ -25,10 +27,19 @@ class Assess(Stage):
 
     Config = AssessConfig
 
-    def __init__(self, config: AssessConfig, *, policy: Policy, task: Task, reward: Mapping[str, RewardModel]) -> None:
+    def __init__(
+        self,
+        config: AssessConfig,
+        *,
+        policy: Policy,
+        task: Task,
+        reward: Mapping[str, RewardModel],
+        executor: Executor | None = None,
+    ) -> None:
         self.config = config
         self.policy = policy
         self.task = task
+        self.executor = executor
         self.rewards = reward
         self._done = 0
 
@@ -42,17 +53,21 @@ class Assess(Stage):
         total = samplings + 1 + len(self.rewards)
         rollouts = [r for step in range(min(self._done, samplings)) for r in _read(_file(context.directory, step))]
         while self._done < samplings:
-            new = sample_rollouts(
-                self.policy,
-                self.task,
+            new = rollouts_of(
                 problems[self._done * c.per_step : (self._done + 1) * c.per_step],
+                context,
+                policy=self.policy,
+                task=self.task,
+                executor=self.executor,
                 n=c.n,
                 temperature=c.temperature,
                 max_tokens=c.max_tokens,
                 seed=c.seed or 0,
                 step=self._done,
+                problems_per_item=c.problems_per_item,
             )
-            _write(_file(context.directory, self._done), new)
+            if world().main:
+                _write(_file(context.directory, self._done), new)
             rollouts += new
             self._done += 1
             yield StageStep(self._done, total, describe_rollouts(new), checkpoint=True)

@@ -62,6 +62,8 @@ class SampleConfig(Config):
     """Sampling temperature."""
     max_tokens: int = Field(default=256, ge=1)
     """At most so many tokens per rollout."""
+    problems_per_item: int = Field(default=8, ge=1)
+    """With an executor: problems that a worker is given at a time. Take `per_step` large enough for all of its workers."""
     seed: int | None = None
     """What is sampled with; the pipeline's seed when left out."""
 
@@ -81,6 +83,8 @@ class AssessConfig(Config):
     """Sampling temperature."""
     max_tokens: int = Field(default=256, ge=1)
     """At most so many tokens per rollout."""
+    problems_per_item: int = Field(default=8, ge=1)
+    """With an executor: problems that a worker is given at a time. Take `per_step` large enough for all of its workers."""
     seed: int | None = None
     """What is sampled with; the pipeline's seed when left out."""
 
@@ -90,6 +94,9 @@ class FitRewardConfig(Config):
 
     rollouts: tuple[EarlierStage, ...] = ()
     """The stages whose rollouts are used; all earlier ones when empty."""
+    experience: bool = False
+    """Whether it is fitted on what the task remembers of earlier attempts (of a workload: every plan in its journal) instead
+    of stored rollouts; with `rollouts`, on both."""
     steps: int = Field(default=600, ge=1)
     """Updates per fit."""
     batch_size: int = Field(default=256, ge=2)
@@ -99,7 +106,10 @@ class FitRewardConfig(Config):
     least one, so that rollouts of one problem can be compared within a batch; or by outcome, half of them correct, where
     few rollouts are and the reward learns from those."""
     fits: int = Field(default=2, ge=1)
-    """Independent fits; the one that best tells correct held-out rollouts from others is kept."""
+    """Independent fits; the best on problems held out is kept."""
+    keep: Literal["auc", "loss"] = "auc"
+    """Which fit is best: the one that best tells correct rollouts from others of the same problem, which takes the
+    verifier's outcomes; or the one whose own loss is lowest, which knows no more than the reward does."""
     holdout: float = Field(default=0.1, gt=0, lt=1)
     """Share of the problems held out to choose between fits."""
     seed: int | None = None
@@ -136,6 +146,8 @@ class EvaluateConfig(Config):
     """A trajectory of so many steps that is not finished is cut."""
     batch_problems: int = Field(default=256, ge=1)
     """How many problems are searched at once; results do not depend on it."""
+    problems_per_item: int = Field(default=16, ge=1)
+    """With an executor: problems that a worker is given at a time; results do not depend on it."""
     trees: bool = True
     """Whether search trees are written."""
     seed: int | None = None

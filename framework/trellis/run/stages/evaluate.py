@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
 
-from trellis.contracts import Policy, RewardModel, SearchAlgorithm, Stage, StageContext, StageStep, State, Task
+from trellis.contracts import (
+    Executor,
+    Policy,
+    RewardModel,
+    SearchAlgorithm,
+    Stage,
+    StageContext,
+    StageStep,
+    State,
+    Task,
+)
 from trellis.contracts.policy import TrainablePolicy
 from trellis.errors import CapabilityError
-from trellis.run.evaluate import check_rewards, evaluate, num_rows
+from trellis.run.elsewhere import search_elsewhere
+from trellis.run.evaluate import Searcher, check_rewards, evaluate, num_rows
 from trellis.run.stages.config import EvaluateConfig
-from trellis.types import JSON, Budget
+from trellis.search import SearchReport
+from trellis.types import JSON, Budget, Problem
 
 
 class Evaluate(Stage):
@@ -26,12 +38,14 @@ class Evaluate(Stage):
         task: Task,
         searches: Mapping[str, SearchAlgorithm],
         reward: Mapping[str, RewardModel],
+        executor: Executor | None = None,
     ) -> None:
         self.config = config
         self.policy = policy
         self.task = task
         self.searches = searches
         self.rewards = reward
+        self.executor = executor
         self._rows: list[Mapping[str, JSON]] = []
         check_rewards(searches, reward)
         if config.weights and not isinstance(policy, TrainablePolicy):
@@ -74,10 +88,37 @@ class Evaluate(Stage):
                         policy_name=f"{name}@{weights}" if weights else name,
                         trees=context.directory if self.config.trees else None,
                         progress=context.progress,
+                        searcher=self._searcher(context, weights),
                     )
                     record = row.model_dump(mode="json")
                     self._rows.append(record)
                     yield StageStep(step, total, {"accuracy": row.accuracy}, row=record, checkpoint=True)
+
+    def _searcher(self, context: StageContext, weights: str | None) -> Searcher | None:
+        """Return what runs searches by the executor, with the policy as it was after a stage; None without an executor."""
+        executor, policy = self.executor, context.name_of(self.policy)
+        if executor is None:
+            return None
+        # All that the stage uses, so that a worker builds it once for all rows.
+        parts = [self.policy, self.task, *self.searches.values(), *self.rewards.values()]
+        recipe = context.recipe(parts, at={} if weights is None else {policy: weights})
+
+        def search_by_executor(
+            problems: Sequence[Problem], *, search: str, reward: str | None, settings: Mapping[str, Any]
+        ) -> list[tuple[SearchReport, str | None]]:
+            names = {"search": search, "policy": policy, "task": context.name_of(self.task)}
+            return search_elsewhere(
+                problems,
+                executor=executor,
+                recipe=recipe,
+                names=names if reward is None else {**names, "reward": reward},
+                settings=settings,
+                trees=self.config.trees,
+                problems_per_item=self.config.problems_per_item,
+                progress=context.progress,
+            )
+
+        return search_by_executor
 
     def state(self) -> State:
         """Return the rows measured so far."""

@@ -23,7 +23,8 @@ from trellis.contracts import (
     State,
     Task,
 )
-from trellis.errors import RunError
+from trellis.distributed import world
+from trellis.errors import CapabilityError, RunError
 from trellis.exploring.explorer import Explorer
 from trellis.exploring.ranking import RewardRanker
 from trellis.exploring.workload import Iteration, explore_workload
@@ -52,6 +53,9 @@ class Evolve(Stage):
     ) -> None:
         if (store is None) != (embedder is None):
             raise RunError("evolve takes a store and an embedder, or neither: each is of no use without the other")
+        if world().size > 1:
+            mend = "processes that run queries at once would measure each other. Run this pipeline without torchrun."
+            raise CapabilityError("evolve", capability=f"use for {world().size} processes", mend=mend)
         self.config = config
         self.task = task
         self.database = database

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from trellis.contracts import Policy, Stage, StageContext, StageStep, State, Task
+from trellis.contracts import Executor, Policy, Stage, StageContext, StageStep, State, Task
 from trellis.errors import RunError
-from trellis.run.sampling import describe_rollouts, sample_rollouts
+from trellis.run.elsewhere import rollouts_of
+from trellis.run.sampling import describe_rollouts
 from trellis.run.stages.config import SampleConfig
 
 
@@ -18,10 +19,11 @@ class Sample(Stage):
 
     Config = SampleConfig
 
-    def __init__(self, config: SampleConfig, *, policy: Policy, task: Task) -> None:
+    def __init__(self, config: SampleConfig, *, policy: Policy, task: Task, executor: Executor | None = None) -> None:
         self.config = config
         self.policy = policy
         self.task = task
+        self.executor = executor
         self._done = 0
 
     def run(self, context: StageContext) -> Iterator[StageStep]:
@@ -32,15 +34,18 @@ class Sample(Stage):
             raise RunError(f"there is nothing to sample: the task's split '{c.split}' holds no problems")
         total = -(-len(problems) // c.per_step)
         while self._done < total:
-            rollouts = sample_rollouts(
-                self.policy,
-                self.task,
+            rollouts = rollouts_of(
                 problems[self._done * c.per_step : (self._done + 1) * c.per_step],
+                context,
+                policy=self.policy,
+                task=self.task,
+                executor=self.executor,
                 n=c.n,
                 temperature=c.temperature,
                 max_tokens=c.max_tokens,
                 seed=c.seed or 0,
                 step=self._done,
+                problems_per_item=c.problems_per_item,
             )
             self._done += 1
             yield StageStep(self._done, total, describe_rollouts(rollouts), tuple(rollouts), checkpoint=True)

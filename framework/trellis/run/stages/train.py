@@ -17,6 +17,7 @@ from trellis.contracts import (
     Task,
     TrainablePolicy,
 )
+from trellis.distributed import world
 from trellis.errors import CollapseError
 from trellis.run.stages.config import TrainConfig
 from trellis.run.watch import Watch
@@ -49,6 +50,10 @@ class Train(Stage):
     def run(self, context: StageContext) -> Iterator[StageStep]:
         """Yield a step per optimizer step; with `watch: stop` end after a checkpoint of the step that went wrong."""
         total = self.optimizer.num_steps
+        if world().size > 1:
+            from trellis.nn import same_everywhere
+
+            same_everywhere(self.policy.module)
         watch = self._begin(context)
         for done in self.optimizer.train(
             policy=self.policy, task=self.task, reward=self.reward, seed=self.config.seed or 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from trellis.contracts import Policy, TrainablePolicy
-from trellis.errors import CheckpointError
+from trellis.errors import CapabilityError, CheckpointError
 from trellis.testing.check import Check, CheckSkipped, Subject, expect
 from trellis.testing.material import Successor, SuccessorConfig
 from trellis.types import Completion, SampleRequest, Step, Trajectory
@@ -23,7 +23,8 @@ MAX_TOKENS = 24
 def samples_have_the_shape_asked_for(subject: Subject) -> None:
     """Callers match answers to requests by position, and tokens to text by position.
 
-    One list per request, `n` completions in each; token_ids, pieces and log_probs of one length, at least one token.
+    One list per request, `n` completions in each; token_ids, pieces and log_probs of one length, at least one token. What is not
+    known is left empty: the tokens; without the capability "log-probs", the log-probabilities.
     """
     requests = [replace(request, n=1 + index % 3) for index, request in enumerate(_requests())]
     answers = subject.make().sample(requests)
@@ -32,8 +33,10 @@ def samples_have_the_shape_asked_for(subject: Subject) -> None:
         expect(len(completions) == request.n, f"n={request.n}, but {len(completions)} completions")
         for completion in completions:
             lengths = len(completion.token_ids), len(completion.pieces), len(completion.log_probs)
-            expect(len(set(lengths)) == 1, f"token_ids, pieces, log_probs have the lengths {lengths}")
-            expect(lengths[0] > 0, "a completion without any token")
+            known = {length for length in lengths if length}
+            expect(len(known) == 1, f"token_ids, pieces, log_probs have the lengths {lengths}")
+            expect(completion.num_tokens > 0, "a completion without any token")
+            expect(lengths[2] > 0 or not subject.offers("log-probs"), "a completion without log-probabilities")
 
 
 def sampled_log_probs_are_log_probs(subject: Subject) -> None:
@@ -87,7 +90,9 @@ def zero_temperature_takes_the_most_probable(subject: Subject) -> None:
         greedy, other = _flat(
             policy.sample([replace(request, temperature=0.0), replace(request, temperature=0.0, seed=99)])
         )
-        expect(greedy.token_ids == other.token_ids, f"temperature 0 gives {greedy.text!r} and {other.text!r}")
+        expect(_ids([[greedy]]) == _ids([[other]]), f"temperature 0 gives {greedy.text!r} and {other.text!r}")
+        if not subject.offers("log-probs"):
+            continue
         best = max(completion.log_probs[0] for completion in _flat(policy.sample([replace(request, n=16)])))
         expect(
             greedy.log_probs[0] >= best - TOLERANCE,
@@ -126,7 +131,7 @@ def max_tokens_is_kept(subject: Subject) -> None:
     policy: Policy = subject.make()
     for limit in (1, 3):
         for completion in _flat(policy.sample(_requests(max_tokens=limit, n=4))):
-            count = len(completion.token_ids)
+            count = completion.num_tokens
             expect(count <= limit, f"max_tokens={limit}, but {count} tokens")
 
 
@@ -138,7 +143,7 @@ def finish_says_how_it_ended(subject: Subject) -> None:
     policy: Policy = subject.make()
     for request in (*_requests(n=4), *_requests(n=4, max_tokens=2), *_requests(n=4, stop=TASK.separator)):
         for completion in _flat(policy.sample([request])):
-            count, finish = len(completion.token_ids), completion.finish
+            count, finish = completion.num_tokens, completion.finish
             expect(finish in ("end", "stop", "length"), f"finish is {finish!r}")
             expect(finish != "length" or count >= request.max_tokens, f"'length' after {count} of {request.max_tokens}")
             expect(finish != "stop" or request.stop, "finish is 'stop', but no stop text was given")
@@ -193,7 +198,7 @@ def text_is_given_tokens(subject: Subject) -> None:
         expect([s.text for s in after.steps] == [s.text for s in before.steps], "log_probs changes the text of steps")
         for step in after.steps:
             tokens, values = len(step.token_ids), len(step.log_probs)
-            expect(tokens > 0 and tokens == values, f"{tokens} tokens and {values} log-probs for {step.text!r}")
+            expect(values > 0 and tokens in (0, values), f"{tokens} tokens and {values} log-probs for {step.text!r}")
     again = policy.log_probs(encoded)
     expect(_step_ids(again) == _step_ids(encoded), "log_probs changes tokens that were there")
     apart = max(_distance(_values(one), _values(other)) for one, other in zip(encoded, again, strict=True))
@@ -346,7 +351,7 @@ def _distance_from_scored(policy: Policy, requests: Sequence[SampleRequest]) -> 
     """Sample, score the samples, and return the largest difference between the two log-probs of a token."""
     apart = 0.0
     for request, completions in zip(requests, policy.sample(requests), strict=True):
-        before = sum(len(step.token_ids) for step in request.prefix.steps)
+        before = request.prefix.num_tokens
         scored = policy.log_probs([TASK.extend(request.prefix, completion) for completion in completions])
         for completion, trajectory in zip(completions, scored, strict=True):
             apart = max(apart, _distance(completion.log_probs, _values(trajectory)[before:]))
@@ -357,8 +362,9 @@ def _flat(answers: Iterable[Iterable[Completion]]) -> list[Completion]:
     return [completion for completions in answers for completion in completions]
 
 
-def _ids(answers: Iterable[Iterable[Completion]]) -> list[tuple[int, ...]]:
-    return [completion.token_ids for completion in _flat(answers)]
+def _ids(answers: Iterable[Iterable[Completion]]) -> list[tuple[int | str, ...]]:
+    """Return the tokens of each completion, or where they are not known, their texts."""
+    return [completion.token_ids or completion.pieces for completion in _flat(answers)]
 
 
 def _texts(completions: Iterable[Completion]) -> list[str]:
@@ -401,20 +407,55 @@ def choices_are_kept(subject: Subject) -> None:
         expect(abs(total) < TOLERANCE, f"the only choice has the log-probability {total}, not 0")
 
 
+def grammars_are_kept(subject: Subject) -> None:
+    """Whoever gives a grammar reads the answer without looking, and learns from its probability under it.
+
+    Let only tokens through that go on with a text of the grammar, the end-of-sequence token where the text is whole; the steps
+    of the prefix are its beginning. Who cannot go on from steps raises `CapabilityError`; who does not know log-probabilities
+    under the grammar gives none.
+    """
+    policy: Policy = subject.make()
+    grammar = 'root ::= line line\nline ::= ("12" | "15" | "3") "\\n"\n'
+    lines = ("12\n", "15\n", "3\n")
+    asked = [replace(r, prefix=replace(r.prefix, grammar=grammar)) for r in _requests(n=8)]
+    for request, completions in zip(asked, policy.sample(asked), strict=True):
+        for completion in completions:
+            fits = completion.text in {one + other for one in lines for other in lines}
+            expect(fits, f"asked for two lines of {lines}, it writes {completion.text!r}")
+            expect(completion.finish == "end", f"finish is '{completion.finish}' after all that the grammar has")
+        begun = replace(request.prefix, steps=(Step("3\n"),))
+        try:
+            continued = _flat(policy.sample([replace(request, prefix=begun)]))
+        except CapabilityError:
+            continue
+        for completion in continued:
+            expect(completion.text in lines, f"after the first of two lines it writes {completion.text!r}")
+    certain = 'root ::= "15\\n"\n'
+    only = _flat(policy.sample([replace(r, prefix=replace(r.prefix, grammar=certain)) for r in asked]))
+    if not all(completion.log_probs for completion in only):
+        return
+    for completion in only:
+        total = sum(completion.log_probs)
+        expect(abs(total) < TOLERANCE, f"the only text of a grammar has the log-probability {total}, not 0")
+    apart = _distance_from_scored(policy, asked)
+    expect(apart <= TOLERANCE, f"log_probs of samples under a grammar differs from their sampling by {apart:.2g}")
+
+
 CHECKS = (
     Check.of("policy", samples_have_the_shape_asked_for),
-    Check.of("policy", sampled_log_probs_are_log_probs),
+    Check.of("policy", sampled_log_probs_are_log_probs, {"log-probs"}),
     Check.of("policy", sampling_follows_the_seed),
     Check.of("policy", samples_do_not_depend_on_the_batch),
     Check.of("policy", zero_temperature_takes_the_most_probable),
     Check.of("policy", stop_text_ends_a_completion),
     Check.of("policy", max_tokens_is_kept),
     Check.of("policy", finish_says_how_it_ended),
-    Check.of("policy", log_probs_agree_with_sampling),
-    Check.of("policy", log_probs_are_of_temperature_one),
-    Check.of("policy", prefixes_are_continued),
-    Check.of("policy", text_is_given_tokens),
+    Check.of("policy", log_probs_agree_with_sampling, {"log-probs"}),
+    Check.of("policy", log_probs_are_of_temperature_one, {"log-probs"}),
+    Check.of("policy", prefixes_are_continued, {"log-probs"}),
+    Check.of("policy", text_is_given_tokens, {"log-probs"}),
     Check.of("policy", choices_are_kept, {"choices"}),
+    Check.of("policy", grammars_are_kept, {"grammar"}),
     Check.of("policy", finished_text_ends_the_sequence, {"trainable"}),
     Check.of("policy", token_log_probs_have_a_gradient, {"trainable"}),
     Check.of("policy", batches_mask_what_the_policy_wrote, {"trainable"}),

@@ -42,8 +42,8 @@ def material(kind: Kind, capabilities: Set[str] = frozenset()) -> object | None:
     """Return a fresh component of a kind, with these capabilities; None where the kit has none."""
     if kind == "policy" and "trainable" in capabilities:
         return trainable()
-    if kind == "policy" and "choices" in capabilities:
-        # Those who choose among texts want other texts than digits, and the kit's policies know nothing else.
+    if kind == "policy" and capabilities & {"choices", "grammar"}:
+        # Those who say what may be written want other texts than digits, and the kit's policies know nothing else.
         return None
     match kind:
         case "task":

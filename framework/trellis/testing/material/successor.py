@@ -47,11 +47,12 @@ class Successor(Task):
         """
         expected, text = _solution(trajectory.problem), trajectory.text
         if trajectory.finished and text == expected:
-            return Outcome(correct=True, score=1.0)
+            return Outcome(correct=True, score=1.0, gain=1.0)
         same = 0
         while same < min(len(expected), len(text)) and expected[same] == text[same]:
             same += 1
-        return Outcome(correct=False, score=same / (len(expected) + 1), reason=f"the solution is {expected!r}")
+        score = same / (len(expected) + 1)
+        return Outcome(correct=False, score=score, reason=f"the solution is {expected!r}", gain=score)
 
     def traces(self, split: Split) -> Sequence[Trajectory]:
         """Return the one solution of each problem."""

@@ -26,7 +26,8 @@ from trellis_postgres.wire import CANCELLED
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
 
-    from trellis_postgres.serving.plans import Serving, Statement
+    from trellis_postgres.serving.plans import Serving
+    from trellis_postgres.serving.state import Statement
 
 _SAVEPOINT = b'"trellis serving"'
 _ATTEMPTS = 5

@@ -13,73 +13,27 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
-from trellis.errors import DatabaseError, QuerySyntaxError, SQLError
-from trellis.memory.drift import drift_of, note_catalog
-from trellis.memory.journal import DecisionEntry, ExecutionEntry, Journal, query_key
+from trellis.errors import DatabaseError, SQLError
+from trellis.memory.drift import drift_of, growth, note_catalog, tables_of
+from trellis.memory.journal import DecisionEntry, ExecutionEntry, Journal
 from trellis.memory.serving import Ledger, ServedPlan, ServingConfig, plan_of
-from trellis.sql.catalog import Catalog
-from trellis.sql.fingerprint import own_form
-from trellis.sql.fit import check_hints
-from trellis.sql.grammar import parse_hints
-from trellis.sql.query import Query
 from trellis.sql.reader import parse_query
-from trellis.sql.safety import check_safe
 from trellis_postgres.backend import Postgres
 from trellis_postgres.config import PostgresConfig
 from trellis_postgres.dialects.base import HintDialect
-from trellis_postgres.serving.guard import settings_text
-from trellis_postgres.serving.recognition import Readings, Value, is_select, literals, read, template
+from trellis_postgres.serving.recognition import literals
+from trellis_postgres.serving.state import REMEMBERED, State, Statement, recognised
 
 _log = logging.getLogger("trellis.serving")
-_REMEMBERED = 4096
 _PENDING = 100_000
 _READY_S = 30.0
 _NONE: Any = object()
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """What is sent in a query's place.
-
-    Attributes:
-        plan: Why.
-        sql: One statement with the user's own parameters.
-        settings: The statements that set what goes with it.
-    """
-
-    plan: ServedPlan
-    sql: bytes
-    settings: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    """What holds at one time; replaced as a whole.
-
-    Attributes:
-        catalog: The schema.
-        server_version: The server's.
-        plans: By query key.
-        texts: The measured text by query key.
-        fingerprints: Of what is served.
-        found: What was looked up, by text and literals; forgotten when it is full.
-        templates: The fingerprint by template.
-    """
-
-    catalog: Catalog
-    server_version: int
-    plans: Mapping[str, ServedPlan]
-    texts: Mapping[str, str]
-    fingerprints: frozenset[str]
-    found: dict[tuple[bytes, tuple[Value, ...]], Statement | None] = field(default_factory=dict)
-    templates: dict[str, str] = field(default_factory=dict)
 
 
 class Serving:
@@ -112,11 +66,12 @@ class Serving:
         self._working = threading.RLock()
         self._counting = threading.Lock()
         self._closed = False
-        self._state: _State | None = None
+        self._state: State | None = None
         self._dialect: HintDialect | None = None
         self._database = ""
         self._mark = (-1, -1)
         self._looked_at = 0.0
+        self._compared: dict[int, list[str]] | None = None
         self._ledgers: dict[int, Ledger] = {}
         self._withdrawn: set[int] = set()
         self._executions: deque[ExecutionEntry] = deque(maxlen=_PENDING)
@@ -179,8 +134,16 @@ class Serving:
         key = (text, bound)
         found = state.found.get(key, _NONE)
         if found is _NONE:
-            found = self._recognised(state, text, bound)
-            if len(state.found) >= _REMEMBERED:
+            assert self._dialect is not None
+            found = recognised(
+                state,
+                text,
+                bound,
+                dialect=self._dialect,
+                max_chars=self.config.max_text_chars,
+                on_unfit=self._withdraw,
+            )
+            if len(state.found) >= REMEMBERED:
                 state.found.clear()
             state.found[key] = found
         if found is None or found.plan.decision.id in self._withdrawn:
@@ -214,15 +177,19 @@ class Serving:
         """Write what was counted and read what was decided, now and in this thread.
 
         Args:
-            schema: Whether to look at the schema too.
+            schema: Whether to look at the schema, sizes and statistics too.
         """
         with self._working:
             if self._closed:
                 return
             self._write()
             if schema:
-                self._look_at_schema()
-            self._read_decisions()
+                with closing(self._backend()) as backend:
+                    self._look_at_schema(backend)
+                    self._read_decisions()
+                    self._compare_plans(backend)
+            else:
+                self._read_decisions()
             self._write()
 
     def _note(
@@ -256,60 +223,10 @@ class Serving:
             self._ledgers[number] = Ledger(found.plan, self.config)
         return self._ledgers[number]
 
-    def _recognised(self, state: _State, text: bytes, bound: tuple[Value, ...]) -> Statement | None:
-        """Look a text up that was not seen before: by its template first, which costs less than reading it."""
-        try:
-            sql = text.decode()
-        except UnicodeDecodeError:
-            return None
-        if len(sql) > self.config.max_text_chars or not is_select(sql):
-            return None
-        readings = read(sql, bound)
-        if readings is None:
-            return None
-        for reading in readings.texts:
-            shape = template(reading)
-            if shape is None:
-                continue
-            try:
-                if shape not in state.templates:
-                    if len(state.templates) >= _REMEMBERED:
-                        state.templates.clear()
-                    state.templates[shape] = _parsed(reading, state.catalog).fingerprint
-                if state.templates[shape] in state.fingerprints:
-                    query = _parsed(reading, state.catalog)
-                    plan = state.plans.get(query_key(query))
-                    if plan is not None:
-                        return self._statement(state, plan, query, readings)
-            except SQLError:
-                # What cannot be read here is PostgreSQL's business alone.
-                state.templates.setdefault(shape, "")
-        return None
-
-    def _statement(self, state: _State, plan: ServedPlan, query: Query, readings: Readings) -> Statement | None:
-        """Write a query under its plan's hints; None where they are not about these aliases."""
-        measured = _parsed(state.texts[plan.decision.key], state.catalog)
-        if own_form(query.reading).text != own_form(measured.reading).text:
-            return None
-        hints = parse_hints(plan.decision.hints)
-        marked = _parsed(readings.marked, state.catalog)
-        assert self._dialect is not None
-        try:
-            check_safe(query.tree, dialect="postgres")
-            check_hints(hints, marked, state.catalog)
-            hinted = self._dialect.hinted(marked, hints)
-        except SQLError as error:
-            self._withdraw(plan, f"its hints cannot be asked for any more: {error}")
-            return None
-        sql = readings.restored(hinted.sql)
-        if sql is None:
-            return None
-        return Statement(plan, sql.encode(), settings_text(hinted.settings, plan.timeout_ms))
-
     def _run(self) -> None:
         try:
-            with self._working:
-                self._look_at_schema()
+            with self._working, closing(self._backend()) as backend:
+                self._look_at_schema(backend)
                 self._read_decisions()
         except (SQLError, psycopg.Error) as error:
             self._failure = error
@@ -324,7 +241,10 @@ class Serving:
             # A connection is attached right after this is ready: one round without any is no sign yet.
             idle = 0 if any(not connection.closed for connection in self._connections) else idle + 1
             try:
-                self.synchronise(schema=time.monotonic() - self._looked_at > self.config.drift_s)
+                # The first time at once: nobody should wait for plans to be compared.
+                self.synchronise(
+                    schema=self._compared is None or time.monotonic() - self._looked_at > self.config.drift_s
+                )
             except (SQLError, psycopg.Error) as error:
                 _log.warning("the memory or the schema could not be read; what is served stays as it is: %s", error)
             if idle > 1 and self._let_go():
@@ -344,21 +264,39 @@ class Serving:
                 self._closed = True
                 self._journal.close()
 
-    def _look_at_schema(self) -> None:
-        found = {} if self._dialect is None else {"dialect": self._dialect.name}
-        backend = Postgres(self._look.model_copy(update=found))
-        try:
-            self._dialect, self.libraries = backend.hint_dialect, backend.libraries
-            self._database = backend.identity
-            catalog, version = backend.catalog(), backend.server_version
-        finally:
-            backend.close()
+    def _backend(self) -> Postgres:
+        return Postgres(self._look.model_copy(update={} if self._dialect is None else {"dialect": self._dialect.name}))
+
+    def _look_at_schema(self, backend: Postgres) -> None:
+        self._dialect, self.libraries = backend.hint_dialect, backend.libraries
+        self._database = backend.identity
+        catalog, version = backend.catalog(), backend.server_version
         self._looked_at = time.monotonic()
         note_catalog(self._journal, catalog)
         state = self._state
-        if state is None or (state.catalog.version, state.server_version) != (catalog.version, version):
-            self._state = _State(catalog, version, {}, {}, frozenset())
+        if state is None or state.catalog != catalog or state.server_version != version:
+            same = state is not None and state.catalog.version == catalog.version
+            self._state = State(
+                catalog, version, {}, {}, frozenset(), templates=state.templates if state is not None and same else {}
+            )
             self._mark = (-1, -1)
+
+    def _compare_plans(self, backend: Postgres) -> None:
+        """Withdraw what was measured against other plans than the planner takes now, looked at where statistics are new."""
+        assert self._state is not None
+        catalog, version = self._state.catalog, self._state.server_version
+        compared = {} if self._compared is None else self._compared
+        for key, plan in self._state.plans.items():
+            number, m = plan.decision.id, plan.measurement
+            analyzed = [catalog.tables[name].analyzed for name in tables_of(m) if name in catalog.tables]
+            if not m.ground or number in self._withdrawn or compared.get(number) == analyzed:
+                continue
+            query = parse_query(self._state.texts[key], catalog=catalog)
+            drift = drift_of(query, self._journal, catalog, version, planner=backend)(m)
+            if drift:
+                self._withdraw(plan, f"{drift}: not served until it is verified again")
+            compared[number] = analyzed
+        self._compared = compared
 
     def _read_decisions(self) -> None:
         """Take over the decisions that hold, and withdraw those whose measurement no longer does."""
@@ -378,14 +316,15 @@ class Serving:
             if plan is None:
                 continue
             m = plan.measurement
-            if (m.catalog_version, m.server_version) != (catalog.version, version):
-                drift = drift_of(_parsed(entry.sql, catalog), self._journal, catalog, version)(m)
-                if drift:
-                    self._withdraw(plan, f"{drift}: not served until it is verified again")
-                    continue
+            drift = growth(m, catalog)
+            if not drift and (m.catalog_version, m.server_version) != (catalog.version, version):
+                drift = drift_of(parse_query(entry.sql, catalog=catalog), self._journal, catalog, version)(m)
+            if drift:
+                self._withdraw(plan, f"{drift}: not served until it is verified again")
+                continue
             plans[key], texts[key] = plan, entry.sql
             fingerprints.add(entry.fingerprint)
-        self._state = _State(catalog, version, plans, texts, frozenset(fingerprints), templates=self._state.templates)
+        self._state = State(catalog, version, plans, texts, frozenset(fingerprints), templates=self._state.templates)
         self._mark = mark
 
     def _write(self) -> None:
@@ -433,10 +372,3 @@ def _finish() -> None:
 
 
 atexit.register(_finish)
-
-
-def _parsed(sql: str, catalog: Catalog) -> Query:
-    try:
-        return parse_query(sql, dialect="postgres", catalog=catalog)
-    except RecursionError:
-        raise QuerySyntaxError("it is nested too deeply") from None

@@ -76,6 +76,14 @@ def trellis_tasks():
 def trellis_policies():
     yield Component("tokens", "a policy to train", TokensConfig, FACTORY, capabilities=frozenset({"trainable"}))
     yield Component("frozen", "a policy as it is", NoConfig, FACTORY)
+    yield Component(
+        "bound",
+        "a policy that keeps to grammars, where it can",
+        NoConfig,
+        FACTORY,
+        capabilities=frozenset({"trainable", "grammar"}),
+        capability_extras={"grammar": ("far", "a_module_nobody_has")},
+    )
     yield Component("remote", "a policy far away", RemoteConfig, FACTORY, extra="far", modules=("a_module_nobody_has",))
 
 
@@ -83,6 +91,8 @@ def trellis_policies():
 def trellis_reward_models():
     learned, policy = frozenset({"learned"}), Need("policy", capabilities=frozenset({"trainable"}))
     yield Component("oracle", "knows", NoConfig, FACTORY)
+    spelt = Need("policy", capabilities=frozenset({"grammar"}))
+    yield Component("spelling", "reads under a grammar", NoConfig, FACTORY, needs={"policy": spelt})
     yield Component("learned", "learns", NoConfig, FACTORY, needs={"policy": policy}, capabilities=learned)
     yield Component("shifted", "another one, shifted", NoConfig, FACTORY, needs={"inner": Need("reward")})
     yield Component("blend", "several", NoConfig, FACTORY, needs={"members": Need("reward", many=True)})

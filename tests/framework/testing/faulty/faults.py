@@ -16,7 +16,9 @@ TRAINABLE = frozenset({"trainable"})
 
 
 def register(cls, kind, *, name="faulty", config=None, capabilities=frozenset(), needs=None):
-    """Describe a class as the registry would."""
+    """Describe a class as the registry would; the kit's policies all know their log-probabilities."""
+    if kind == "policy":
+        capabilities |= frozenset({"log-probs"})
     record = Component(
         name,
         "a component under check",

@@ -149,6 +149,11 @@ class TrainableInSecret(Tiny):
     pass
 
 
+@breaks("grammars-are-kept", "policy", capabilities=frozenset({"grammar"}))
+class IgnoresTheGrammar(Table):
+    pass
+
+
 @breaks("choices-are-kept", "policy", capabilities=CHOICES)
 class WritesWhatItLikes(Table):
     def sample(self, requests):

@@ -1,0 +1,290 @@
+"""Which reward puts plans in the right order before any of them runs: AIRL, predicted latency, the planner's cost, chance.
+
+Legal plans of every query of the shop workload are measured (`measured_plans.py`); rewards are fitted on those of training
+queries and put the plans of test queries in order: queries with new constants of templates that were trained on, and of three
+templates of which nothing was. All learned rewards have one network (the same first weights), batches and number of updates.
+Per query: Spearman's correlation of score and measured gain; and the speed-up over the default when the 1, 2 or 4 plans
+ranked highest are executed and the fastest is taken if it beats the default ("verified"), else the default. Intervals are of
+resampled queries.
+
+    python benchmarks/sql/ranking.py --measure   # measure what the journal lacks, write results/ranking_plans.jsonl.gz
+    python benchmarks/sql/ranking.py             # fit and compare on these, write results/ranking.json and RANKING.md
+    python benchmarks/sql/ranking.py --validate  # the same on validation queries; nothing is written
+    python benchmarks/sql/ranking.py --report    # write RANKING.md again
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trellis import Outcome, Problem, Rollout, Step, Trajectory, build
+
+HERE = Path(__file__).parent
+PLANS = HERE / "results" / "ranking_plans.jsonl.gz"
+RESULT = HERE / "results" / "ranking.json"
+REPORT = HERE / "RANKING.md"
+BATCH = 64
+TOP = (1, 2, 4)
+METHODS = {
+    "random": "chance",
+    "plan-cost": "the planner's cost of the plan, nothing learned",
+    "latency": "latency-predictor: regression of the measured gain",
+    "airl-sorted": "AIRL, experts are plans measured faster than the default, negatives the query's others",
+    "airl": "AIRL, experts are all plans to the degree of their measured gain (`experts: graded`)",
+    "latency + cost": "latency-predictor and the planner's cost, weight chosen on validation queries",
+    "airl + cost": "graded AIRL and the planner's cost, weight chosen on validation queries",
+}
+LEARNED: dict[str, tuple[str, dict[str, Any]]] = {
+    "latency": ("latency-predictor", {}),
+    "airl-sorted": (
+        "airl", {"experts": "rollouts", "negatives": "wrong", "match": "problem", "search_score": "l"},
+    ),
+    "airl": ("airl", {"experts": "graded", "grade_temperature": 1.0, "search_score": "l"}),
+}  # fmt: skip
+SETTINGS = ("scale", "seeds", "updates", "rate", "layers", "width", "prompt")
+WEIGHTS = (0.1, 0.2, 0.4, 0.8)
+
+
+def load(path: Path = PLANS) -> dict[str, list[dict[str, Any]]]:
+    """Return the measured queries by split: "train", "validation", "new constants", "unseen templates"."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        for line in lines:
+            query = json.loads(line)
+            found.setdefault(query["split"], []).append(query)
+    return found
+
+
+def rollouts(query: Mapping[str, Any], prompt: str = "prompt") -> list[Rollout]:
+    """Return a query's plans as a workload's `experience` has them."""
+    problem = Problem(query["id"], query["sql"])
+    return [
+        Rollout(
+            Trajectory(problem, query[prompt], tuple(map(Step, plan["steps"])), finished=True),
+            Outcome(plan["faster"], float(plan["faster"]), "", plan["gain"], plan["bounded"]),
+        )
+        for plan in query["plans"]
+    ]
+
+
+def vocabulary(queries: Sequence[Mapping[str, Any]], prompt: str) -> list[str]:
+    """Return what is one token: names in their places, table names, and conditions up to their literals."""
+    words = {f"{before}t{number}" for number in range(1, 13) for before in ("", " ", "(", "-", "Join(")}
+    words |= {"Leading(", "((", "(((", "))", ")))", ")\n", " (", "default ", " BETWEEN ", " AND "}
+    for query in queries:
+        words |= set(re.findall(r" [a-z_]+ (?:= '[a-z_]+-|[=<>]+ )| [a-z_]+ BETWEEN | [a-z_]{3,} ", query[prompt]))
+    return sorted(words)
+
+
+def fit(
+    kind: str, config: dict[str, Any], queries: Sequence[dict[str, Any]], args: argparse.Namespace, seed: int
+) -> Any:
+    """Fit a reward on the plans of queries, whole queries a batch."""
+    init = {"model_type": "gpt2", "n_layer": args.layers, "n_embd": args.width, "n_head": 4, "n_positions": 768}
+    words = {"words": vocabulary(queries, args.prompt)}
+    policy = build("transformers", {"init": init, "tokenizer": words, "cpu_threads": 1, "seed": seed})
+    reward = build(kind, {"learning_rate": args.rate, "weight_decay": 0.05, **config}, policy=policy)
+    reward.reset(seed=seed, num_updates=args.updates)
+    rng = np.random.default_rng(seed)
+    plans = [rollouts(query, args.prompt) for query in queries]
+    order: list[int] = []
+    started = time.monotonic()
+    for update in range(args.updates):
+        batch: list[Rollout] = []
+        while len(batch) < BATCH:
+            order = order or list(rng.permutation(len(plans)))
+            batch += plans[order.pop()]
+        metrics = reward.update([], batch)
+        if (update + 1) % 50 == 0:
+            print(f"  {kind} {update + 1}: loss {metrics['loss']:.3f}, {time.monotonic() - started:.0f} s", flush=True)
+    return reward
+
+
+def scored(reward: Any, queries: Sequence[dict[str, Any]], prompt: str) -> list[np.ndarray]:
+    """Return the scores of each query's plans."""
+    return [np.array([row[-1] for row in reward.score([r.trajectory for r in rollouts(q, prompt)])]) for q in queries]
+
+
+def ranks(values: Sequence[float]) -> np.ndarray:
+    """Return ranks from 1, equal values sharing the mean of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return ((ends - counts + 1 + ends) / 2)[inverse]
+
+
+def spearman(scores: Sequence[float], gains: Sequence[float]) -> float:
+    """Return Spearman's correlation; NaN where all gains are alike, 0 where all scores are."""
+    a, b = ranks(scores), ranks(gains)
+    if b.std() == 0:
+        return float("nan")
+    return 0.0 if a.std() == 0 else float(np.corrcoef(a, b)[0, 1])
+
+
+def gains_of(query: Mapping[str, Any]) -> np.ndarray:
+    """Return the measured gains of a query's plans; those that were stopped have their bound."""
+    return np.array([plan["gain"] for plan in query["plans"]])
+
+
+def measures(scores: Sequence[np.ndarray], queries: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
+    """Return by query: Spearman's correlation, the log speed-up with k plans executed, and that of the first, unguarded."""
+    found: dict[str, list[float]] = {"spearman": [], "first": [], **{f"top {k}": [] for k in TOP}}
+    for values, query in zip(scores, queries, strict=True):
+        gains = gains_of(query)
+        order = np.argsort(-values, kind="stable")
+        found["spearman"].append(spearman(values, gains))
+        found["first"].append(float(gains[order[0]]))
+        for k in TOP:
+            found[f"top {k}"].append(max(0.0, float(gains[order[:k]].max())))
+    return found
+
+
+def all_scores(
+    data: Mapping[str, list[dict[str, Any]]], sets: Sequence[str], args: argparse.Namespace, seed: int
+) -> dict[str, dict[str, list[np.ndarray]]]:
+    """Return by set and method the scores of every query's plans."""
+    rng = np.random.default_rng([seed, 1])
+    found: dict[str, dict[str, list[np.ndarray]]] = {
+        name: {
+            "random": [rng.random(len(q["plans"])) for q in data[name]],
+            "plan-cost": [np.array([plan["cost"] for plan in q["plans"]]) for q in data[name]],
+        }
+        for name in sets
+    }
+    for method in args.methods:
+        kind, config = LEARNED[method]
+        print(f"seed {seed}: {method}", flush=True)
+        reward = fit(kind, config, data["train"], args, seed)
+        for name in sets:
+            found[name][method] = scored(reward, data[name], args.prompt)
+        if method in ("latency", "airl"):
+            scale = config.get("grade_temperature", 1.0)
+            both = _weighted(scored(reward, data["validation"], args.prompt), data["validation"], scale)
+            for name in sets:
+                costs = found[name]["plan-cost"]
+                pairs = zip(found[name][method], costs, strict=True)
+                found[name][f"{method} + cost"] = [scale * values + both * cost for values, cost in pairs]
+    return found
+
+
+def _weighted(scores: Sequence[np.ndarray], queries: Sequence[dict[str, Any]], scale: float) -> float:
+    """Return the weight of the planner's cost with the highest mean correlation."""
+    costs = [np.array([plan["cost"] for plan in query["plans"]]) for query in queries]
+
+    def mean(weight: float) -> float:
+        both = [scale * values + weight * cost for values, cost in zip(scores, costs, strict=True)]
+        return float(np.nanmean(measures(both, queries)["spearman"]))
+
+    return max(WEIGHTS, key=mean)
+
+
+def interval(values: np.ndarray, of: Callable[[np.ndarray], np.ndarray]) -> list[float]:
+    """Return the 95% interval of resampled queries; `values` has a query a row."""
+    rows = np.random.default_rng(0).integers(len(values), size=(2000, len(values)))
+    return [float(v) for v in np.quantile(of(values[rows]), [0.025, 0.975])]
+
+
+def summary(found: Mapping[str, Mapping[str, list[float]]]) -> dict[str, Any]:
+    """Return means over queries with intervals, and paired differences of AIRL to the others."""
+    table: dict[str, Any] = {}
+    for method, by in found.items():
+        row: dict[str, Any] = {}
+        for name, values in by.items():
+            known = np.array(values)
+            known = known[~np.isnan(known)]
+            if name == "spearman":
+                row[name] = [float(known.mean()), *interval(known, lambda v: v.mean(-1))]
+            else:
+                row[name] = [float(np.exp(known.mean())), *interval(known, lambda v: np.exp(v.mean(-1)))]
+        table[method] = row
+    return table
+
+
+def paired(one: Mapping[str, list[float]], other: Mapping[str, list[float]]) -> dict[str, list[float]]:
+    """Return differences of correlations, and ratios of speed-ups, with intervals over queries."""
+    found = {}
+    for name in one:
+        difference = np.array(one[name]) - np.array(other[name])
+        difference = difference[~np.isnan(difference)]
+        shown = (lambda v: v.mean(-1)) if name == "spearman" else (lambda v: np.exp(v.mean(-1)))
+        found[name] = [float(shown(difference)), *interval(difference, shown)]
+    return found
+
+
+def compare(data: Mapping[str, list[dict[str, Any]]], sets: Sequence[str], args: argparse.Namespace) -> dict[str, Any]:
+    """Fit all seeds, and return tables by set: a query's value is the mean over seeds."""
+    by_seed = [
+        {name: {m: measures(s, data[name]) for m, s in scores.items()} for name, scores in found.items()}
+        for found in (all_scores(data, sets, args, seed) for seed in range(args.seeds))
+    ]
+    result: dict[str, Any] = {}
+    for name in sets:
+        methods = by_seed[0][name]
+        mean = {
+            m: {k: list(np.mean([one[name][m][k] for one in by_seed], axis=0)) for k in methods[m]} for m in methods
+        }
+        oracle = measures([gains_of(query) for query in data[name]], data[name])
+        result[name] = {
+            "queries": len(data[name]),
+            "methods": summary({**mean, "oracle": oracle}),
+            "seeds": {m: [float(np.nanmean(one[name][m]["spearman"])) for one in by_seed] for m in methods},
+            "airl against": {m: paired(mean["airl"], mean[m]) for m in mean if m != "airl"} if "airl" in mean else {},
+        }
+    return result
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Measure, and write what fitting needs."""
+    from measured_plans import export, ground
+
+    found = ground(args.directory, scale=args.scale, num_queries=450, journal=args.journal)
+    export(found, args.journal, PLANS)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--measure", action="store_true")
+    parser.add_argument("--report", action="store_true")
+    parser.add_argument("--validate", action="store_true")
+    parser.add_argument("--directory", type=Path, default=Path("runs/ranking-postgres"), help="the embedded server's")
+    parser.add_argument("--journal", type=Path, default=Path("runs/ranking.sqlite"))
+    parser.add_argument("--scale", type=float, default=0.5)
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--updates", type=int, default=300)
+    parser.add_argument("--rate", type=float, default=3e-3)
+    parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--prompt", default="with_conditions", choices=["prompt", "with_conditions"])
+    parser.add_argument("--methods", nargs="*", default=list(LEARNED), choices=list(LEARNED))
+    args = parser.parse_args()
+    if args.measure:
+        measure(args)
+    elif args.report:
+        from ranking_report import report
+
+        REPORT.write_text(report(json.loads(RESULT.read_text(encoding="utf-8"))), encoding="utf-8")
+    else:
+        data = load()
+        sets = ["validation"] if args.validate else ["new constants", "unseen templates"]
+        result = {
+            "settings": {name: str(getattr(args, name)) for name in SETTINGS},
+            "training": {"queries": len(data["train"]), "plans": sum(len(q["plans"]) for q in data["train"])},
+            "sets": compare(data, sets, args),
+        }  # fmt: skip
+        for name, found in result["sets"].items():
+            for method, row in found["methods"].items():
+                print(name, method, {k: round(v[0], 3) for k, v in row.items()}, found["seeds"].get(method))
+        if not args.validate:
+            RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""Configuration of rewards that judge plans by their time."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from trellis import Config
+from trellis.fitting.config import LearningConfig
+
+
+class LatencyPredictorConfig(LearningConfig):
+    """What the prediction is fitted to."""
+
+    steps: Literal["all", "last"] = "all"
+    """Whether every prefix learns the mean gain of the plans that began with it, or the whole plan alone."""
+    delta: float = Field(default=1.0, gt=0)
+    """Errors above it, in natural logarithms of time, count linearly (Huber)."""
+
+
+class PlannerCostConfig(Config):
+    """The planner's cost has nothing to set."""
