@@ -15,7 +15,7 @@ from zlib import crc32
 import numpy as np
 import torch
 
-from trellis.errors import CapabilityError, ContractError
+from trellis.errors import CapabilityError, ContractError, GrammarError
 from trellis_vllm.config import EngineConfig
 
 MAX_CANDIDATES = 128
@@ -126,7 +126,8 @@ class Engine:
 
         Raises:
             CapabilityError: vLLM does not take what is asked, e.g. a temperature above 2.
-            ContractError: A grammar cannot be read, or vLLM gave a completion up.
+            GrammarError: A grammar cannot be read.
+            ContractError: vLLM gave a completion up.
         """
         answers = []
         for output in self._run([(ask.ids, self._params(ask)) for ask in asks]):
@@ -219,7 +220,7 @@ class Engine:
             try:
                 grammar = self._vllm.sampling_params.StructuredOutputsParams(grammar=ask.grammar)
             except self._refusals as error:
-                raise ContractError(f"the grammar of a request cannot be read: {error}") from error
+                raise GrammarError(f"the grammar cannot be read: {error}\n{ask.grammar}") from error
         return self._sampling_params(
             max_tokens=ask.max_tokens,
             temperature=ask.temperature,
@@ -254,6 +255,8 @@ class Engine:
         except self._refusals as error:
             for engine, _ in busy:
                 engine.wait_for_completion(use_tqdm=False)
+            if any(params.structured_outputs is not None for _, params in asked):
+                raise GrammarError(f"the grammar cannot be read: {error}") from error
             raise ContractError(f"vLLM refuses a request: {error}") from error
         answers: dict[int, Any] = {}
         for engine, share in busy:
