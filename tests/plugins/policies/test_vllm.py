@@ -1,7 +1,4 @@
-"""vLLM: what is said where it is missing, and, where it is installed (make test-vllm), the two policies on a real engine.
-
-Within this process one engine can live at a time, so each test that needs one closes it.
-"""
+"""vLLM: what is said where it is missing, and, where it is installed (make test-vllm), the two policies on a real engine."""
 
 import math
 from contextlib import closing, contextmanager
@@ -277,8 +274,11 @@ def test_what_vllm_does_not_do_is_said(untied):
             policy.log_probs([long])
         ((cut,),) = policy.sample([SampleRequest(long)])
         assert (cut.token_ids, cut.finish) == ((), "length")
-        with pytest.raises(CapabilityError, match="second engine within one process"):
-            VLLMPolicy(VLLMConfig(model=untied, **ENGINE))
+        with (
+            served(untied),
+            pytest.raises(CapabilityError, match="has no engine any more: another one, within the same"),
+        ):
+            policy.sample(requests())
 
 
 @on_vllm
