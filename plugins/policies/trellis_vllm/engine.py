@@ -242,8 +242,8 @@ class Engine:
     def _run(self, asked: Sequence[tuple[Sequence[int], Any]]) -> list[Any]:
         """Hand everything over at once, each sequence to the engine that knows its beginning, and wait."""
         if not self._engines:
-            mend = "another one, within the same process, took its place. Unset VLLM_ENABLE_V1_MULTIPROCESSING, so that each gets "
-            raise CapabilityError("vllm", capability="engine any more", mend=mend + "a process of its own.")
+            mend = "another one within the same process took its place. Unset VLLM_ENABLE_V1_MULTIPROCESSING: each gets its own."
+            raise CapabilityError("vllm", capability="engine any more", mend=mend)
         shares: list[list[int]] = [[] for _ in self._engines]
         for index, (ids, _) in enumerate(asked):
             shares[crc32(np.array(ids[:32]).tobytes()) % len(shares)].append(index)

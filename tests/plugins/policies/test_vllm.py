@@ -276,7 +276,7 @@ def test_what_vllm_does_not_do_is_said(untied):
         assert (cut.token_ids, cut.finish) == ((), "length")
         with (
             served(untied),
-            pytest.raises(CapabilityError, match="has no engine any more: another one, within the same"),
+            pytest.raises(CapabilityError, match="has no engine any more: another one within the same"),
         ):
             policy.sample(requests())
 
