@@ -13,6 +13,7 @@ from trellis import build
 from trellis.distributed import World, agree, everyone, main_only, spread, start, world
 from trellis.errors import CapabilityError, RunError
 from trellis.nn import is_split, load_full_state, sharded
+from trellis.nn.sharding import average_gradients
 
 TASK = {
     "length": 1,
@@ -163,6 +164,16 @@ def check_unsplit_loss():
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
+def check_experts():
+    """A parameter that only one process's rows have used has half of its gradient, and one that nobody used has none."""
+    used_here, used_nowhere = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    if world().rank == 1:
+        used_here.grad = torch.tensor([2.0, 4.0])
+    average_gradients([used_here, used_nowhere])
+    assert used_here.grad.tolist() == [1.0, 2.0]
+    assert used_nowhere.grad is None
+
+
 def check_split_weights():
     """FSDP2: the same losses, samples and checkpoints, each process with a share of every weight."""
     task = build("arithmetic", TASK)
@@ -222,7 +233,14 @@ def check_split_weights():
 
 if __name__ == "__main__":
     assert start().size == 2
-    for check in (check_exchange, check_failure, check_unsplit_loss, check_split_weights, check_gradients):
+    for check in (
+        check_exchange,
+        check_failure,
+        check_unsplit_loss,
+        check_experts,
+        check_split_weights,
+        check_gradients,
+    ):
         if not sys.argv[1:] or check.__name__ in sys.argv[1:]:
             check()
             sys.stdout.write(f"process {world().rank}: {check.__name__} passed\n")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 from weakref import WeakSet
 
 import torch
@@ -52,7 +52,7 @@ def full_state(module: torch.nn.Module) -> Mapping[str, torch.Tensor] | None:
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
     state = get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
-    return state if world().main else None
+    return cast("Mapping[str, torch.Tensor]", state) if world().main else None
 
 
 def load_full_state(module: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
@@ -77,9 +77,12 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
 
 def split_like(tensor: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """Return this process's share of a whole tensor where `other`, of the same shape, is split; else the tensor."""
-    if world().size == 1 or tensor.shape != other.shape or not hasattr(other, "device_mesh"):
+    if world().size == 1:
         return tensor
-    from torch.distributed.tensor import distribute_tensor
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if tensor.shape != other.shape or not isinstance(other, DTensor):
+        return tensor
 
     there = tensor.to(other.device)
     # Every process has the whole: nothing is to be sent.
