@@ -119,6 +119,8 @@ def check_exchange():
     assert spread(lambda items: [10 * item for item in items], range(7)) == [0, 10, 20, 30, 40, 50, 60]
     assert spread(lambda items: list(items), ["alone"]) == ["alone"]
     assert spread(lambda items: list(items), []) == []
+    nested = spread(lambda items: spread(lambda again: [len(again)] * len(again), items), range(5))
+    assert nested == [3, 2, 3, 2, 3]
     assert main_only(lambda: world().rank) == 0
     assert agree(world().rank == 1)
     assert not agree(False)
