@@ -226,11 +226,13 @@ def check_split_weights():
         resumed = build("sft", {"steps": 5, "batch_size": 7, "warmup": 0})
         resumed.restore(states[0])
         assert [done.step for done in resumed.train(policy=again, task=task, seed=3)] == [4, 5]
-        try:
-            next(iter(build("grpo", GRPO | {"kl_weight": 0.1, "process_weight": 0.0}).train(policy=again, task=task)))
-        except CapabilityError as error:
-            message = str(error)
-        assert "leave `shard` out" in message
+        for name, config in (("grpo", GRPO | {"kl_weight": 0.1, "process_weight": 0.0}), ("rft", {"from_start": True})):
+            try:
+                next(iter(build(name, config).train(policy=again, task=task)))
+            except CapabilityError as error:
+                message = str(error)
+            assert "`shard`" in message, name
+            message = ""
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ from trellis import (
 )
 from trellis.distributed import spread
 from trellis.errors import CapabilityError, NothingSolvedError, RunError
-from trellis.nn import load_optimizer_tensors, optimizer_tensors
+from trellis.nn import is_split, load_optimizer_tensors, optimizer_tensors
 from trellis.types import JSON
 from trellis_sft.config import RFTConfig
 from trellis_sft.likelihood import drawn_batch, likelihood_step, new_adamw
@@ -112,6 +112,9 @@ class RFT(PolicyOptimizer):
 
     def _begin(self, policy: TrainablePolicy, task: Task) -> None:
         """Start a training, or take up the one that was restored."""
+        if self.config.from_start and is_split(policy.module):
+            mend = "set rft's `from_start` to false, or leave the policy's `shard` out."
+            raise CapabilityError("a policy with `shard: true`", capability="first weights to go back to", mend=mend)
         restored, self._restored = self._restored, None
         self._done, self._kept, self._adamw, self._start = 0, [], None, {}
         if restored is None:
