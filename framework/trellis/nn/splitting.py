@@ -20,18 +20,19 @@ from trellis.errors import CapabilityError
 _split: WeakSet[torch.nn.Module] = WeakSet()
 
 
-def split_weights(module: torch.nn.Module) -> None:
-    """Split a module's weights over the processes, in place; one process keeps them whole.
+def split_weights(module: torch.nn.Module, *, device: torch.device) -> None:
+    """Split a module's weights over the processes' devices, in place; one process keeps them whole, on its device.
 
     In a step of training a process holds a layer's weights for as long as it computes with them. In `spread`, where each
     samples or scores by itself, it holds them all.
     """
     if world().size == 1:
+        module.to(device)
         return
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    mesh = init_device_mesh(next(module.parameters()).device.type, (world().size,))
+    mesh = init_device_mesh(device.type, (world().size,))
     layers = set(getattr(module, "_no_split_modules", None) or ())
     for part in list(module.modules()):
         if type(part).__name__ in layers:

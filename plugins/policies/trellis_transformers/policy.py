@@ -46,15 +46,17 @@ class TransformersPolicy(TrainablePolicy):
         # A tiny model is saved often: transformers would draw a bar for each time.
         logging.disable_progress_bar()
         dtype = getattr(torch, config.dtype)
+        # What is split need never have been whole on a GPU.
+        home = torch.device("cpu") if config.shard else self.device
         if config.model is not None:
-            self.module, self.tokenizer = pretrained(config.model, dtype=dtype, device=self.device)
+            self.module, self.tokenizer = pretrained(config.model, dtype=dtype, device=home)
         else:
             characters = CharacterTokenizer() if config.tokenizer == "characters" else config.tokenizer
             self.tokenizer = character_tokenizer(characters)
-            self.module = from_scratch(config, self.tokenizer).to(self.device, dtype)
+            self.module = from_scratch(config, self.tokenizer).to(home, dtype)
         self.module.eval()
         if config.shard:
-            split_weights(self.module)
+            split_weights(self.module, device=self.device)
         end = self.tokenizer.eos_token_id
         if end is None:
             raise TokenizerError(
