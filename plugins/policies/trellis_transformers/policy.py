@@ -67,14 +67,14 @@ class TransformersPolicy(TrainablePolicy):
         # A tiny model is saved often: transformers would draw a bar for each time.
         logging.disable_progress_bar()
         dtype = getattr(torch, config.dtype)
+        # What is split need never have been whole on a GPU.
+        home = torch.device("cpu") if config.shard else self.device
         if config.model is not None:
-            self.module, self.tokenizer = pretrained(
-                config.model, dtype=dtype, device=self.device, attention=config.attention
-            )
+            self.module, self.tokenizer = pretrained(config.model, dtype=dtype, device=home, attention=config.attention)
         else:
             characters = CharacterTokenizer() if config.tokenizer == "characters" else config.tokenizer
             self.tokenizer = character_tokenizer(characters)
-            self.module = from_scratch(config, self.tokenizer).to(self.device, dtype)
+            self.module = from_scratch(config, self.tokenizer).to(home, dtype)
         if config.lora is not None:
             from trellis_transformers.adapters import add_adapter
 
@@ -86,7 +86,7 @@ class TransformersPolicy(TrainablePolicy):
             checkpoint_layers(self.module)
         self.module.eval()
         if config.shard:
-            split_weights(self.module)
+            split_weights(self.module, device=self.device)
         # Instruct models end with more than one token: whatever generation would stop at ends a completion.
         others = self.module.generation_config.eos_token_id
         encoding = Encoding(
