@@ -128,6 +128,23 @@ def test_another_plan_by_default_or_under_the_hints_has_changed(journal):
     assert "takes another plan under its hints" in grounded(journal, rows=1000, planner=refused)
 
 
+def test_a_change_of_the_schema_under_which_the_planner_takes_the_same_plans_has_changed_nothing(journal):
+    ground = ground_of(
+        QUERY,
+        catalog(A, version="v1"),
+        default=Plan("Index Scan", alias="a"),
+        plan=Plan("Seq Scan", alias="a"),
+        settings={"jit": "off"},
+    )
+    m = replace(MEASURED, hints=HINTS, ground=ground)
+    now = catalog(replace(A, columns={**A.columns, "new": "text"}), version="v2")
+    same, other = Planner(**{"": "Index Scan", HINTS: "Seq Scan"}), Planner(**{"": "Seq Scan", HINTS: "Seq Scan"})
+    assert drift_of(QUERY, journal, now, 180004, planner=same)(m) == ""
+    assert drift_of(QUERY, journal, now, 180004, planner=other)(m) == "the column new of a is new"
+    assert drift_of(QUERY, journal, now, 180004)(m) == "the column new of a is new"
+    assert "the server's version was" in drift_of(QUERY, journal, now, 190001, planner=same)(m)
+
+
 def test_plans_under_other_settings_are_not_compared(journal):
     other = Planner(**{"": "Gather", HINTS: "Gather"})
     assert grounded(journal, rows=1000, planner=other, settings={"work_mem": "1GB"}) == ""
