@@ -14,19 +14,24 @@ FINDINGS = Path(__file__).parent / "results" / "ranking_findings.md"
 
 def report(result: Mapping[str, Any]) -> str:
     """Return RANKING.md."""
-    settings, training = result["settings"], result["training"]
     parts = [
         "# Which reward puts plans in the right order before any of them runs",
-        f"`python benchmarks/sql/ranking.py --measure` once, then `python benchmarks/sql/ranking.py`: {training['queries']} training "
-        f"queries with {training['plans']} measured plans, scale {settings['scale']}, {settings['updates']} updates of a network of "
-        f"{settings['layers']} layers and width {settings['width']}, {settings['seeds']} seeds. In brackets 95% intervals of "
-        "resampled queries (a query's value is the mean over seeds).",
+        _setting(result["settings"], result["training"]),
     ]
     for name, found in result["sets"].items():
         parts += [f"## {name.capitalize()}: {found['queries']} queries", _table(found), _against(found)]
     parts += ["## What the methods are", "\n".join(f"- **{name}**: {text}" for name, text in METHODS.items())]
     parts += [FINDINGS.read_text(encoding="utf-8").strip(), "## How", _protocol()]
     return "\n\n".join(parts) + "\n"
+
+
+def _setting(settings: Mapping[str, str], training: Mapping[str, int]) -> str:
+    return (
+        "`python benchmarks/sql/ranking.py --measure` once, then `python benchmarks/sql/ranking.py`: "
+        f"{training['queries']} training queries with {training['plans']} measured plans, scale {settings['scale']}, "
+        f"{settings['updates']} updates of a network of {settings['layers']} layers and width {settings['width']}, "
+        f"{settings['seeds']} seed(s). In brackets 95% intervals of resampled queries (a query's value is the mean over seeds)."
+    )
 
 
 def _protocol() -> str:
