@@ -96,7 +96,9 @@ def _targets(groups: Sequence[Group]) -> str:
             taken = {method: off(group, method, kept=outside(group)[0]) for method in group.methods(EXPLORED)}
             lines.append(
                 "| stats: 60% off the total outside the query without head-room, explored for 10x | "
-                + "; ".join(f"{method} {taken[method][0]:.0%}" for method in sorted(taken, key=lambda m: -taken[m][0])[:3])
+                + "; ".join(
+                    f"{method} {taken[method][0]:.0%}" for method in sorted(taken, key=lambda m: -taken[m][0])[:3]
+                )
                 + " |"
             )
     return "\n".join(lines) + "\n"

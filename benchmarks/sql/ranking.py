@@ -146,7 +146,7 @@ def measures(scores: Sequence[np.ndarray], queries: Sequence[dict[str, Any]]) ->
     for values, query in zip(scores, queries, strict=True):
         gains = gains_of(query)
         order = np.argsort(-values, kind="stable")
-        found["spearman"].append(spearman(values, gains))
+        found["spearman"].append(spearman(values.tolist(), gains.tolist()))
         found["first"].append(float(gains[order[0]]))
         for k in TOP:
             found[f"top {k}"].append(max(0.0, float(gains[order[:k]].max())))
@@ -226,13 +226,21 @@ def summary(found: Mapping[str, Mapping[str, list[float]]]) -> dict[str, Any]:
     return table
 
 
+def _mean(values: np.ndarray) -> Any:
+    return values.mean(-1)
+
+
+def _geometric_mean(values: np.ndarray) -> Any:
+    return np.exp(values.mean(-1))
+
+
 def paired(one: Mapping[str, list[float]], other: Mapping[str, list[float]]) -> dict[str, list[float]]:
     """Return differences of correlations, and ratios of speed-ups, with intervals over queries."""
     found = {}
     for name in one:
         difference = np.array(one[name]) - np.array(other[name])
         difference = difference[~np.isnan(difference)]
-        shown = (lambda v: v.mean(-1)) if name == "spearman" else (lambda v: np.exp(v.mean(-1)))
+        shown = _mean if name == "spearman" else _geometric_mean
         found[name] = [float(shown(difference)), *interval(difference, shown)]
     return found
 
@@ -296,7 +304,7 @@ def main() -> None:
             _fitted(method, data, args, args.fit)
     else:
         data = load()
-        result = {
+        result: dict[str, Any] = {
             "settings": {name: str(getattr(args, name)) for name in SETTINGS},
             "training": {"queries": len(data["train"]), "plans": sum(len(q["plans"]) for q in data["train"])},
             "sets": compare(data, args),
