@@ -95,7 +95,8 @@ def make(url, directory):
 
 
 def test_greedy_completions_are_those_of_transformers(make, directory):
-    local = build("transformers", {"model": directory, "cpu_threads": 1, "device": "cpu"})
+    # The completions API knows no turns.
+    local = build("transformers", {"model": directory, "cpu_threads": 1, "device": "cpu", "chat": False})
     for prompt in ("12\n", "4 + 5 = ", "1"):
         begun = Trajectory(Problem("p", prompt), prompt, (Step("3\n"),))
         for prefix in (Trajectory(Problem("p", prompt), prompt), begun):
@@ -103,6 +104,13 @@ def test_greedy_completions_are_those_of_transformers(make, directory):
             ((found,),), ((expected,),) = make().sample([request]), local.sample([request])
             assert found.text == expected.text
             assert (found.log_probs, found.num_tokens) == ((), expected.num_tokens)
+
+
+def test_greedy_turns_are_those_of_transformers(make, directory):
+    local = build("transformers", {"model": directory, "cpu_threads": 1, "device": "cpu"})
+    request = SampleRequest(Trajectory(Problem("p", "4 + 5"), "4 + 5"), max_tokens=12, temperature=0.0)
+    ((found,),), ((expected,),) = make("openai-chat").sample([request]), local.sample([request])
+    assert found.text == expected.text
 
 
 @pytest.mark.parametrize("use", ["openai", "openai-chat"])
