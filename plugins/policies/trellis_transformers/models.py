@@ -146,7 +146,7 @@ _entered = _Entered()
 
 def _enter_autocast(module: torch.nn.Module, args: object) -> None:
     _entered.stack.append(torch.autocast(next(module.parameters()).device.type, dtype=torch.bfloat16))
-    _entered.stack[-1].__enter__()
+    _entered.stack[-1].__enter__()  # type: ignore[no-untyped-call]
 
 
 def _leave_autocast(module: torch.nn.Module, args: object, output: object) -> None:
