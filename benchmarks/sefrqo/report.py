@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sefrqo.group import LAST, OVER, Group, decisions, off, off_by, outside
 from sefrqo.measures import (
     Interval,
     at_budget,
@@ -17,14 +17,12 @@ from sefrqo.measures import (
     slowest,
     sum_ratio,
 )
-from sefrqo.suite import EXPLORED, FULL, KS, METHODS, NEW, TUNED, UNSEEN
+from sefrqo.suite import ABLATIONS, EXPLORED, FULL, KS, NEW, TUNED, UNSEEN
 
 BUDGETS = (3, 10, 20)
 """Seconds of exploring, as multiples of what the set's queries take once by default."""
-OVER = 1.05
 BEST = ("portfolio", "portfolio + sefrqo", "sefrqo")
 """Methods that are held against the targets."""
-LAST = len(KS) - 1
 FOUR = KS.index(4)
 
 HEAD = """# Query optimizers that evolve, measured
@@ -43,58 +41,6 @@ where nothing was verified to be faster; judged by pairs that no decision has se
 has measured, judged likewise. Means are geometric; intervals are 95% bootstrap intervals over queries, paired where two methods
 are compared. *new constants*: other queries of templates that were explored. *held-out templates*: nothing like them was.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A workload under all of its seeds.
-
-    Attributes:
-        name: "shop", or a folder's.
-        cells: By seed, what was measured.
-    """
-
-    name: str
-    cells: Mapping[int, Mapping[str, Any]]
-
-    def sets(self) -> list[str]:
-        """Return the sets that there are."""
-        found = {name for cell in self.cells.values() for name in cell["workload"]["sets"]}
-        return [name for name in (EXPLORED, NEW, UNSEEN) if name in found]
-
-    def methods(self, set_: str) -> list[str]:
-        """Return the methods measured on a set under every seed."""
-        return [m for m in METHODS if all(set_ in cell.get("methods", {}).get(m, {}) for cell in self.cells.values())]
-
-    def default_ms(self, set_: str) -> list[float]:
-        """Return the default's times."""
-        return [ms for cell in self.cells.values() for ms in cell["workload"]["sets"][set_]["default_ms"]]
-
-    def clusters(self, set_: str) -> list[str]:
-        """Return what is drawn as one: a folder's query is the same under every seed, the shop's are others."""
-        shop = self.name == "shop"
-        return [
-            f"{seed if shop else ''}/{id_}"
-            for seed, cell in self.cells.items()
-            for id_ in cell["workload"]["sets"][set_]["ids"]
-        ]
-
-    def oracle(self, set_: str) -> list[float]:
-        """Return the oracle's speed-ups."""
-        return [ratio for cell in self.cells.values() for ratio in cell["oracle"][set_]]
-
-    def first(self, set_: str, method: str) -> list[float]:
-        """Return a method's first shots."""
-        return [ratio for cell in self.cells.values() for ratio in cell["methods"][method][set_]["first"]]
-
-    def served(self, set_: str, method: str, place: int) -> list[float]:
-        """Return what is served after KS[place] tries."""
-        rows = (row for cell in self.cells.values() for row in cell["methods"][method][set_]["served"])
-        return [row[place] for row in rows]
-
-    def column(self, set_: str, method: str, name: str) -> list[list[float]]:
-        """Return the visits' numbers, a row for each query."""
-        return [row for cell in self.cells.values() for row in cell["methods"][method][set_][name]]
 
 
 def write_report(results: Path, target: Path) -> Path:
@@ -118,7 +64,7 @@ def _targets(groups: Sequence[Group]) -> str:
     """What was to be reached, and what was."""
     lines = ["## What was to be reached\n", "| target | reached |", "|---|---|"]
     done = [group for group in groups if all("oracle" in cell for cell in group.cells.values())]
-    found = [_decisions(group) for group in done]
+    found = [decisions(group) for group in done]
     wrong = sum(cell["table"]["wrong"] for group in done for cell in group.cells.values())
     slower, plans = sum(one[1] for one in found), sum(one[0] for one in found)
     lines.append(
@@ -147,10 +93,12 @@ def _targets(groups: Sequence[Group]) -> str:
                     f"{share_slower(first, 1.2):.0%} slower |"
                 )
         if group.name == "stats":
-            off = {method: _off(group, method, kept=_outside(group)[0]) for method in group.methods(EXPLORED)}
+            taken = {method: off(group, method, kept=outside(group)[0]) for method in group.methods(EXPLORED)}
             lines.append(
                 "| stats: 60% off the total outside the query without head-room, explored for 10x | "
-                + "; ".join(f"{method} {off[method][0]:.0%}" for method in sorted(off, key=lambda m: -off[m][0])[:3])
+                + "; ".join(
+                    f"{method} {taken[method][0]:.0%}" for method in sorted(taken, key=lambda m: -taken[m][0])[:3]
+                )
                 + " |"
             )
     return "\n".join(lines) + "\n"
@@ -170,6 +118,8 @@ def _group(group: Group) -> str:
     lines += [_served(group), *(_set(group, set_) for set_ in group.sets()), _seconds(group)]
     if all("tuned" in cell for cell in group.cells.values()):
         lines.append(_tuned(group))
+    if all("ablation" in cell for cell in group.cells.values()):
+        lines.append(_ablation(group))
     if group.name != "shop":
         lines.append(_totals(group))
     return "\n".join(lines)
@@ -238,24 +188,38 @@ def _seconds(group: Group) -> str:
     return "\n".join(lines)
 
 
-def _decisions(group: Group) -> tuple[int, int, float]:
-    """Return how many plans any method served, how many of them lost more than 5%, and the worst loss."""
-    # A plan has one speed-up, whoever serves it.
-    plans = {
-        (set_, query, speedup)
-        for set_ in group.sets()
-        for method in group.methods(set_)
-        for place in range(len(KS))
-        for query, speedup in enumerate(group.served(set_, method, place))
-        if speedup != 1.0
-    }
-    speedups = [speedup for *_, speedup in plans]
-    return len(speedups), sum(speedup * OVER < 1 for speedup in speedups), slowest(speedups) if speedups else 1.0
+def _ablation(group: Group) -> str:
+    """What each part is worth on unseen queries."""
+    lines = ["### Ablation\n", "Geometric means, and their ratio to the whole method's.\n"]
+    sets = [set_ for set_ in (NEW, UNSEEN) if set_ in group.sets()]
+    lines += ["| | " + " | ".join(f"{set_}, first shot | k = 4 | k = 8 | ratio, k = 8" for set_ in sets) + " |"]
+    lines.append("|---|" + "---|---|---|---|" * len(sets))
+    for whole in ("portfolio", "sefrqo"):
+        names = [
+            name
+            for name in ABLATIONS
+            if name.startswith(whole) and all(name in cell["ablation"] for cell in group.cells.values())
+        ]
+        for name in [whole, *names]:
+            cells = []
+            for set_ in sets:
+                if set_ not in next(iter(group.cells.values()))["methods"].get(whole, {}):
+                    continue
+                part = "methods" if name == whole else "ablation"
+                rows = [cell[part][name][set_] for cell in group.cells.values()]
+                first = [speedup for row in rows for speedup in row["first"]]
+                four, last = ([each[k] for row in rows for each in row["served"]] for k in (FOUR, LAST))
+                theirs = group.served(set_, whole, LAST)
+                ratio = "" if name == whole else _interval(mean_ratio(last, theirs, clusters=group.clusters(set_)))
+                cells += [*(f"{geometric_mean(each):.2f}" for each in (first, four, last)), ratio]
+            if cells:
+                lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def _served(group: Group) -> str:
     """Whether what is served is ever slower than the default."""
-    plans, slower, worst = _decisions(group)
+    plans, slower, worst = decisions(group)
     tables = [cell["table"] for cell in group.cells.values()]
     total = {name: sum(table[name] for table in tables) for name in tables[0]}
     return (
@@ -300,37 +264,9 @@ def _tuned(group: Group) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _outside(group: Group) -> tuple[list[int], str]:
-    """Return the explored queries without the longest one that no plan makes faster, and the name of that one.
-
-    Where a query could not be measured at all, it was the longest, and none of the others is left out.
-    """
-    default_ms, oracle = group.default_ms(EXPLORED), group.oracle(EXPLORED)
-    ids = [id_ for cell in group.cells.values() for id_ in cell["workload"]["sets"][EXPLORED]["ids"]]
-    left_out = any(cell["workload"]["unusable"] for cell in group.cells.values())
-    hopeless = [] if left_out else [i for i, speedup in enumerate(oracle) if speedup < 1.1]
-    out = ids[max(hopeless, key=lambda i: default_ms[i])] if hopeless else ""
-    return [i for i, id_ in enumerate(ids) if id_ != out], out
-
-
-def _off(group: Group, method: str, *, kept: Sequence[int]) -> tuple[float, float]:
-    """Return what a method takes off the total of these queries, within 10 times the workload's time and to the end."""
-    default_ms = group.default_ms(EXPLORED)
-    at_10: list[float] = []
-    for cell in group.cells.values():
-        rows = cell["methods"][method][EXPLORED]
-        total_s = sum(cell["workload"]["sets"][EXPLORED]["default_ms"]) / 1000
-        at_10 += at_budget(rows["served"], rows["seconds"], 10 * total_s)[0]
-    return _off_by(default_ms, at_10, kept), _off_by(default_ms, group.served(EXPLORED, method, LAST), kept)
-
-
-def _off_by(default_ms: Sequence[float], speedups: Sequence[float], kept: Sequence[int]) -> float:
-    return 1 - sum(default_ms[i] / speedups[i] for i in kept) / sum(default_ms[i] for i in kept)
-
-
 def _totals(group: Group) -> str:
     """Total latency of the explored queries."""
-    default_ms, (kept, out) = group.default_ms(EXPLORED), _outside(group)
+    default_ms, (kept, out) = group.default_ms(EXPLORED), outside(group)
     lines = ["### Total latency\n"]
     without = f", without {out}, the longest query on which no plan is 1.1 times as fast," if out else ";"
     lines.append(
@@ -339,9 +275,9 @@ def _totals(group: Group) -> str:
     )
     lines += ["| method | off, 10x | off, k = 8 |", "|---|---|---|"]
     for method in group.methods(EXPLORED):
-        at_10, last = _off(group, method, kept=kept)
+        at_10, last = off(group, method, kept=kept)
         lines.append(f"| {method} | {at_10:.0%} | {last:.0%} |")
-    lines.append(f"| (oracle) | | {_off_by(default_ms, group.oracle(EXPLORED), kept):.0%} |")
+    lines.append(f"| (oracle) | | {off_by(default_ms, group.oracle(EXPLORED), kept):.0%} |")
     return "\n".join(lines) + "\n"
 
 

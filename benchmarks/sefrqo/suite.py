@@ -59,6 +59,20 @@ METHODS: dict[str, Method] = {
 """The names of `--methods`, in the order in which they run: a record is made before others read it. `neighbours` alone would
 never begin: it knows what the portfolio found. `arms` runs through Bao's arms in their order."""
 
+_PORTFOLIO = METHODS["portfolio"].proposers
+
+ABLATIONS: dict[str, Method] = {
+    **{
+        f"portfolio without {part}": Method(
+            {use: config for use, config in _PORTFOLIO.items() if use != part}, "portfolio"
+        )
+        for part in _PORTFOLIO
+    },
+    **{f"sefrqo, {count} references": Method(_LM, f"sefrqo, {count} references", references=count) for count in (0, 3)},
+}
+"""What the part "ablation" measures: the portfolio's record without one of its proposers on unseen queries, and the language
+model with other prompts, from its own record."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sizes:

@@ -9,7 +9,7 @@ resampled queries.
 
     python benchmarks/sql/ranking.py --measure   # measure what the journal lacks, write results/ranking_plans.jsonl.gz
     python benchmarks/sql/ranking.py             # fit and compare on these, write results/ranking.json and RANKING.md
-    python benchmarks/sql/ranking.py --validate  # the same on validation queries; nothing is written
+    python benchmarks/sql/ranking.py --fit 0     # only fit what is missing of seed 0; fits are kept in --fits
     python benchmarks/sql/ranking.py --report    # write RANKING.md again
 """
 
@@ -32,7 +32,8 @@ HERE = Path(__file__).parent
 PLANS = HERE / "results" / "ranking_plans.jsonl.gz"
 RESULT = HERE / "results" / "ranking.json"
 REPORT = HERE / "RANKING.md"
-BATCH = 64
+BATCH = 32
+SETS = ("validation", "new constants", "unseen templates")
 TOP = (1, 2, 4)
 METHODS = {
     "random": "chance",
@@ -61,6 +62,11 @@ def load(path: Path = PLANS) -> dict[str, list[dict[str, Any]]]:
         for line in lines:
             query = json.loads(line)
             found.setdefault(query["split"], []).append(query)
+    # Whatever was planned: a template of which nothing was trained on is unseen.
+    trained = {query["template"] for query in found["train"]}
+    unseen = [query for query in found["new constants"] if query["template"] not in trained]
+    found["new constants"] = [query for query in found["new constants"] if query["template"] in trained]
+    found["unseen templates"] += unseen
     return found
 
 
@@ -140,7 +146,7 @@ def measures(scores: Sequence[np.ndarray], queries: Sequence[dict[str, Any]]) ->
     for values, query in zip(scores, queries, strict=True):
         gains = gains_of(query)
         order = np.argsort(-values, kind="stable")
-        found["spearman"].append(spearman(values, gains))
+        found["spearman"].append(spearman(values.tolist(), gains.tolist()))
         found["first"].append(float(gains[order[0]]))
         for k in TOP:
             found[f"top {k}"].append(max(0.0, float(gains[order[:k]].max())))
@@ -148,7 +154,7 @@ def measures(scores: Sequence[np.ndarray], queries: Sequence[dict[str, Any]]) ->
 
 
 def all_scores(
-    data: Mapping[str, list[dict[str, Any]]], sets: Sequence[str], args: argparse.Namespace, seed: int
+    data: Mapping[str, list[dict[str, Any]]], args: argparse.Namespace, seed: int
 ) -> dict[str, dict[str, list[np.ndarray]]]:
     """Return by set and method the scores of every query's plans."""
     rng = np.random.default_rng([seed, 1])
@@ -157,22 +163,34 @@ def all_scores(
             "random": [rng.random(len(q["plans"])) for q in data[name]],
             "plan-cost": [np.array([plan["cost"] for plan in q["plans"]]) for q in data[name]],
         }
-        for name in sets
+        for name in SETS
     }
     for method in args.methods:
-        kind, config = LEARNED[method]
-        print(f"seed {seed}: {method}", flush=True)
-        reward = fit(kind, config, data["train"], args, seed)
-        for name in sets:
-            found[name][method] = scored(reward, data[name], args.prompt)
-        if method in ("latency", "airl"):
-            scale = config.get("grade_temperature", 1.0)
-            both = _weighted(scored(reward, data["validation"], args.prompt), data["validation"], scale)
-            for name in sets:
-                costs = found[name]["plan-cost"]
-                pairs = zip(found[name][method], costs, strict=True)
+        given = _fitted(method, data, args, seed)
+        scale = LEARNED[method][1].get("grade_temperature", 1.0)
+        both = _weighted(given["validation"], data["validation"], scale)
+        for name in SETS:
+            found[name][method] = given[name]
+            if method in ("latency", "airl"):
+                pairs = zip(given[name], found[name]["plan-cost"], strict=True)
                 found[name][f"{method} + cost"] = [scale * values + both * cost for values, cost in pairs]
     return found
+
+
+def _fitted(
+    method: str, data: Mapping[str, list[dict[str, Any]]], args: argparse.Namespace, seed: int
+) -> dict[str, list[np.ndarray]]:
+    """Return by set the scores of a fitted reward: as they were kept, or of a new fit."""
+    kept = args.fits / f"{method}-{args.prompt}-{seed}.json"
+    if not kept.exists():
+        print(f"seed {seed}: {method}", flush=True)
+        kind, config = LEARNED[method]
+        reward = fit(kind, config, data["train"], args, seed)
+        scores = {name: [values.tolist() for values in scored(reward, data[name], args.prompt)] for name in SETS}
+        args.fits.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(scores), encoding="utf-8")
+    read = json.loads(kept.read_text(encoding="utf-8"))
+    return {name: [np.array(values) for values in read[name]] for name in SETS}
 
 
 def _weighted(scores: Sequence[np.ndarray], queries: Sequence[dict[str, Any]], scale: float) -> float:
@@ -208,25 +226,33 @@ def summary(found: Mapping[str, Mapping[str, list[float]]]) -> dict[str, Any]:
     return table
 
 
+def _mean(values: np.ndarray) -> Any:
+    return values.mean(-1)
+
+
+def _geometric_mean(values: np.ndarray) -> Any:
+    return np.exp(values.mean(-1))
+
+
 def paired(one: Mapping[str, list[float]], other: Mapping[str, list[float]]) -> dict[str, list[float]]:
     """Return differences of correlations, and ratios of speed-ups, with intervals over queries."""
     found = {}
     for name in one:
         difference = np.array(one[name]) - np.array(other[name])
         difference = difference[~np.isnan(difference)]
-        shown = (lambda v: v.mean(-1)) if name == "spearman" else (lambda v: np.exp(v.mean(-1)))
+        shown = _mean if name == "spearman" else _geometric_mean
         found[name] = [float(shown(difference)), *interval(difference, shown)]
     return found
 
 
-def compare(data: Mapping[str, list[dict[str, Any]]], sets: Sequence[str], args: argparse.Namespace) -> dict[str, Any]:
+def compare(data: Mapping[str, list[dict[str, Any]]], args: argparse.Namespace) -> dict[str, Any]:
     """Fit all seeds, and return tables by set: a query's value is the mean over seeds."""
     by_seed = [
         {name: {m: measures(s, data[name]) for m, s in scores.items()} for name, scores in found.items()}
-        for found in (all_scores(data, sets, args, seed) for seed in range(args.seeds))
+        for found in (all_scores(data, args, seed) for seed in range(args.seeds))
     ]
     result: dict[str, Any] = {}
-    for name in sets:
+    for name in SETS:
         methods = by_seed[0][name]
         mean = {
             m: {k: list(np.mean([one[name][m][k] for one in by_seed], axis=0)) for k in methods[m]} for m in methods
@@ -253,12 +279,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--measure", action="store_true")
     parser.add_argument("--report", action="store_true")
-    parser.add_argument("--validate", action="store_true")
+    parser.add_argument("--fit", type=int, help="a seed")
+    parser.add_argument("--fits", type=Path, default=Path("runs/ranking-fits"))
     parser.add_argument("--directory", type=Path, default=Path("runs/ranking-postgres"), help="the embedded server's")
     parser.add_argument("--journal", type=Path, default=Path("runs/ranking.sqlite"))
     parser.add_argument("--scale", type=float, default=0.5)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--updates", type=int, default=300)
+    parser.add_argument("--updates", type=int, default=250)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--width", type=int, default=64)
@@ -271,19 +298,21 @@ def main() -> None:
         from ranking_report import report
 
         REPORT.write_text(report(json.loads(RESULT.read_text(encoding="utf-8"))), encoding="utf-8")
+    elif args.fit is not None:
+        data = load()
+        for method in args.methods:
+            _fitted(method, data, args, args.fit)
     else:
         data = load()
-        sets = ["validation"] if args.validate else ["new constants", "unseen templates"]
-        result = {
+        result: dict[str, Any] = {
             "settings": {name: str(getattr(args, name)) for name in SETTINGS},
             "training": {"queries": len(data["train"]), "plans": sum(len(q["plans"]) for q in data["train"])},
-            "sets": compare(data, sets, args),
+            "sets": compare(data, args),
         }  # fmt: skip
         for name, found in result["sets"].items():
             for method, row in found["methods"].items():
                 print(name, method, {k: round(v[0], 3) for k, v in row.items()}, found["seeds"].get(method))
-        if not args.validate:
-            RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ class World:
 
 
 _world = World()
+_within_share = False
 
 during_spread: list[Callable[[], AbstractContextManager[None]]] = []
 """Entered in every process for as long as it computes its share in `spread`; `trellis.nn.splitting` gathers weights there."""
@@ -124,7 +125,7 @@ def everyone(function: Callable[[], Value]) -> list[Value]:
 
 
 def spread(function: Callable[[Sequence[Item]], Sequence[Value]], items: Sequence[Item]) -> list[Value]:
-    """Return `function(items)`, of which every process computes a share.
+    """Return `function(items)`, of which every process computes a share. Within a share nothing is shared once more.
 
     Args:
         function: Gives a value per item, in order, which must not depend on the other items. Called with this process's
@@ -134,12 +135,17 @@ def spread(function: Callable[[Sequence[Item]], Sequence[Value]], items: Sequenc
     Raises:
         Exception: As `everyone`.
     """
-    if _world.size == 1:
+    global _within_share
+    if _world.size == 1 or _within_share:
         return list(function(items))
     with ExitStack() as stack:
         for context in during_spread:
             stack.enter_context(context())
-        shares = everyone(lambda: list(function(items[_world.rank :: _world.size])))
+        _within_share = True
+        try:
+            shares = everyone(lambda: list(function(items[_world.rank :: _world.size])))
+        finally:
+            _within_share = False
     values: dict[int, Value] = {}
     for rank, share in enumerate(shares):
         values |= zip(range(rank, len(items), _world.size), share, strict=True)

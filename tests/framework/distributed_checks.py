@@ -13,6 +13,7 @@ from trellis import build
 from trellis.distributed import World, agree, everyone, main_only, spread, start, world
 from trellis.errors import CapabilityError, RunError
 from trellis.nn import is_split, load_full_state, sharded
+from trellis.nn.sharding import average_gradients
 
 TASK = {
     "length": 1,
@@ -118,6 +119,8 @@ def check_exchange():
     assert spread(lambda items: [10 * item for item in items], range(7)) == [0, 10, 20, 30, 40, 50, 60]
     assert spread(lambda items: list(items), ["alone"]) == ["alone"]
     assert spread(lambda items: list(items), []) == []
+    nested = spread(lambda items: spread(lambda again: [len(again)] * len(again), items), range(5))
+    assert nested == [3, 2, 3, 2, 3]
     assert main_only(lambda: world().rank) == 0
     assert agree(world().rank == 1)
     assert not agree(False)
@@ -161,6 +164,16 @@ def check_unsplit_loss():
     for forward in (policy.token_log_probs, lambda rows: sharded(policy.token_log_probs, rows)):
         for a, b in zip(gradient(forward), expected, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def check_experts():
+    """A parameter that only one process's rows have used has half of its gradient, and one that nobody used has none."""
+    used_here, used_nowhere = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    if world().rank == 1:
+        used_here.grad = torch.tensor([2.0, 4.0])
+    average_gradients([used_here, used_nowhere])
+    assert used_here.grad.tolist() == [1.0, 2.0]
+    assert used_nowhere.grad is None
 
 
 def check_split_weights():
@@ -213,16 +226,25 @@ def check_split_weights():
         resumed = build("sft", {"steps": 5, "batch_size": 7, "warmup": 0})
         resumed.restore(states[0])
         assert [done.step for done in resumed.train(policy=again, task=task, seed=3)] == [4, 5]
-        try:
-            next(iter(build("grpo", GRPO | {"kl_weight": 0.1, "process_weight": 0.0}).train(policy=again, task=task)))
-        except CapabilityError as error:
-            message = str(error)
-        assert "leave `shard` out" in message
+        for name, config in (("grpo", GRPO | {"kl_weight": 0.1, "process_weight": 0.0}), ("rft", {"from_start": True})):
+            try:
+                next(iter(build(name, config).train(policy=again, task=task)))
+            except CapabilityError as error:
+                message = str(error)
+            assert "`shard`" in message, name
+            message = ""
 
 
 if __name__ == "__main__":
     assert start().size == 2
-    for check in (check_exchange, check_failure, check_unsplit_loss, check_split_weights, check_gradients):
+    for check in (
+        check_exchange,
+        check_failure,
+        check_unsplit_loss,
+        check_experts,
+        check_split_weights,
+        check_gradients,
+    ):
         if not sys.argv[1:] or check.__name__ in sys.argv[1:]:
             check()
             sys.stdout.write(f"process {world().rank}: {check.__name__} passed\n")

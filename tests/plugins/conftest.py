@@ -215,9 +215,11 @@ class _Handler(BaseHTTPRequestHandler):
             if "echo" in self.server.ignores or "logprobs" in self.server.ignores:
                 return self.answer([{"index": 0, "text": "", "finish_reason": "length", "logprobs": None}], 0)
             tokens, log_probs = self.server.score(body["prompt"])
-            found = {"tokens": tokens, "token_logprobs": log_probs}
-            choice = {"index": 0, "text": body["prompt"], "finish_reason": "length", "logprobs": found}
-            return self.answer([choice], 0)
+            (more,) = self.server.complete(body | {"seed": 0}, prompt=body["prompt"])
+            shown = {"tokens": tokens + more["tokens"], "token_logprobs": [*log_probs, *more["log_probs"]]}
+            text = body["prompt"] + more["text"]
+            choice = {"index": 0, "text": text, "finish_reason": more["finish_reason"], "logprobs": shown}
+            return self.answer([choice], 1, num_prompt_tokens=len(tokens))
         found = self.server.complete(body, prompt=body["prompt"])
         choices = []
         for index, one in enumerate(found):
@@ -241,10 +243,13 @@ class _Handler(BaseHTTPRequestHandler):
             choices.append({"index": index, "message": message, **one, "logprobs": shown, "count": len(tokens)})
         return self.answer(choices, sum(choice.pop("count") for choice in choices), kind="chat.completion")
 
-    def answer(self, choices, num_tokens, kind="text_completion"):
+    def answer(self, choices, num_tokens, kind="text_completion", num_prompt_tokens=1):
         answer = {"id": "x", "object": kind, "created": 0, "model": "tiny", "choices": choices}
         if "usage" not in self.server.ignores:
-            answer["usage"] = {"prompt_tokens": 1, "completion_tokens": num_tokens, "total_tokens": 1 + num_tokens}
+            total = num_prompt_tokens + num_tokens
+            answer["usage"] = {
+                "prompt_tokens": num_prompt_tokens, "completion_tokens": num_tokens, "total_tokens": total
+            }  # fmt: skip
         return answer
 
     def reply(self, status, body, headers=()):

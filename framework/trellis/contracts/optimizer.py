@@ -31,6 +31,10 @@ class PolicyOptimizer(ABC):
     yields, and is simply not advanced any further when the run stops. Between two yields `state()`, together with
     the policy's and the reward's own `save`, is everything needed to go on with the same numbers.
 
+    Under torchrun every process calls `train` alike, and all make the same decisions. `trellis.distributed.spread` shares
+    sampling and scoring between them, `trellis.nn.sharded` a batch's rows; an optimizer that uses neither gives the same
+    result, with every process doing all of the work. What a process alone knows (a clock, a failure) must decide nothing.
+
     Capabilities: "process-reward" (`train` makes use of `reward`), "traces" (it needs the task's traces).
     """
 

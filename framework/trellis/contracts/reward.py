@@ -32,7 +32,7 @@ class LearnedReward(RewardModel):
 
     @abstractmethod
     def update(self, traces: Sequence[Trajectory], rollouts: Sequence[Rollout]) -> Mapping[str, float]:
-        """Learn from one batch and return metrics.
+        """Learn from one batch and return metrics. Several processes do so alike (see `PolicyOptimizer`).
 
         Args:
             traces: Correct trajectories for the problems of `rollouts`, as the task gives them.

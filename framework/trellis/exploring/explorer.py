@@ -195,13 +195,7 @@ class Explorer:
             return Explored(
                 key, c.default_timeout_ms, c.default_timeout_ms, decision=decision, skipped=self._unusable[key]
             )
-        holding, again = sifted(
-            self.journal.measurements(key=key, database=self.memory.database),
-            self.journal.decisions(key=key, database=self.memory.database),
-            drift=self._drift(query),
-            served_drift=self._drift(query, planner=True),
-            config=c.serving,
-        )
+        holding, again = self._sifted(query)
         situation = self.situation(problem, query, tried=[tried_of(m) for m in holding])
         proposals = self.proposer.propose(situation, c.proposals, seed=seed)
         ranked = proposals if self.rank is None else self.rank(situation, proposals)
@@ -290,6 +284,25 @@ class Explorer:
             if m.hints == served[-1].hints and m.speedup > 0
         ]
         return default_ms / found[-1].speedup if found else default_ms
+
+    def num_known(self, problem: Problem) -> int:
+        """Return how many measurements of a query hold; 0 where it cannot be read."""
+        try:
+            return len(self._sifted(self.database.parse(problem.text))[0])
+        except ConnectionLostError:
+            raise
+        except SQLError:
+            return 0
+
+    def _sifted(self, query: Query) -> tuple[list[MeasurementEntry], list[MeasurementEntry]]:
+        key, database = query_key(query), self.memory.database
+        return sifted(
+            self.journal.measurements(key=key, database=database),
+            self.journal.decisions(key=key, database=database),
+            drift=self._drift(query),
+            served_drift=self._drift(query, planner=True),
+            config=self.config.serving,
+        )
 
     def _drift(self, query: Query, *, planner: bool = False) -> Drift:
         catalog, version = self.database.catalog(), self.database.server_version

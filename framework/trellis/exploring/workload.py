@@ -16,7 +16,8 @@ class Iteration:
 
     Attributes:
         number: From 1.
-        explored: What each visit came to, in the workload's order; fewer than queries where a bound ended it.
+        explored: What each visit came to, in the order of visits; fewer than queries where a bound ended it.
+        places: The place in the workload of each query that was visited.
         learned: What the proposer's `learn` reported.
         quiet: So many iterations in a row, this one included, have changed no decision.
         stopped: The bound that ended it; empty where none did.
@@ -24,6 +25,7 @@ class Iteration:
 
     number: int
     explored: tuple[Explored, ...]
+    places: tuple[int, ...]
     learned: dict[str, float]
     quiet: int
     stopped: str = ""
@@ -79,19 +81,23 @@ def explore_workload(
         seed = explorer.config.seed or 0
         explorer.look()
         explored: list[Explored] = []
+        places: list[int] = []
         stopped = ""
-        for place, problem in enumerate(problems):
+        # A bound may end it early: first come queries of which least is known, new ones and those that have drifted.
+        num_known = [explorer.num_known(problem) for problem in problems]
+        for place in sorted(range(len(problems)), key=num_known.__getitem__):
             stopped = explorer.exhausted()
             if stopped:
                 break
-            explored.append(explorer.explore(problem, seed=_seed(seed, done, place)))
+            explored.append(explorer.explore(problems[place], seed=_seed(seed, done, place)))
+            places.append(place)
             if on_query is not None:
                 on_query(place, explored[-1])
         learned = _learn(explorer, seed=_seed(seed, done, len(problems)))
         changed = any(one.decision is not None and one.decision.action != "keep default" for one in explored)
         quiet = 0 if changed else quiet + 1
         done += 1
-        yield Iteration(done, tuple(explored), learned, quiet, stopped)
+        yield Iteration(done, tuple(explored), tuple(places), learned, quiet, stopped)
         if stopped:
             return
 

@@ -4,8 +4,9 @@
 version that is seen. A change that touches no table of a query leaves its plans alone.
 
 What a measurement rests on beside the schema is its ground, written with it: how many rows its tables had, and the two plans that
-were compared. Tables of twice as many rows or half, and statistics under which the planner now takes another plan, by default or
-under the hints, make the comparison one of something else.
+were compared. Tables of twice as many rows or half, and statistics or a schema under which the planner now takes another plan, by
+default or under the hints, make the comparison one of something else. Where the planner can be asked and takes the same plans, a
+change of the schema has changed nothing.
 """
 
 from __future__ import annotations
@@ -98,17 +99,17 @@ def drift_of(
                 else changes(json.loads(noted), catalog, _names(query))
             )
         said = known.get(m.catalog_version, "")
-        if said or not m.ground:
+        if not m.ground:
             return said
-        said, ground = growth(m, catalog), json.loads(m.ground)
-        if said or planner is None or dict(planner.settings) != ground["settings"]:
-            return said
+        grown, ground = growth(m, catalog), json.loads(m.ground)
+        if grown or planner is None or dict(planner.settings) != ground["settings"]:
+            return "; ".join(filter(None, (said, grown)))
         for hints, what in (("", "default"), (m.hints, "plan")):
             if hints not in digests:
                 digests[hints] = _planned(planner, query, hints)
             if digests[hints] != ground[what]:
                 by = "by default" if what == "default" else "under its hints"
-                return f"the planner takes another plan {by} than when it was measured"
+                return said or f"the planner takes another plan {by} than when it was measured"
         return ""
 
     return drift

@@ -29,6 +29,8 @@ class ServingConfig(Config):
 
     margin: float = Field(default=0.1, ge=0)
     """The default must have taken at least 1 + margin times as long in the measurement."""
+    min_gain_ms: float = Field(default=1.0, ge=0)
+    """It must have taken so much longer, too: serving a plan takes two round trips to the server and a few settings."""
     min_pairs: int = Field(default=3, ge=1)
     """Pairs that a measurement must rest on."""
     factor: float = Field(default=2.0, gt=0)
@@ -82,6 +84,8 @@ def worth(m: MeasurementEntry, config: ServingConfig) -> str:
         return f"it rests on {m.pairs} pairs, fewer than {config.min_pairs}"
     if m.low <= 1 or m.speedup < 1 + config.margin:
         return f"{speedup_text(m)} does not reach {1 + config.margin:g}x"
+    if m.default_ms - m.median_ms < config.min_gain_ms:
+        return f"it saves {m.default_ms - m.median_ms:.2f} ms, less than {config.min_gain_ms:g} (`min_gain_ms`)"
     return ""
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from trellis.errors import TokenizerError
+from trellis.errors import ContractError, TokenizerError
 from trellis.nn.pieces import PieceDecoder, Pieces
 from trellis.types import Trajectory
 
@@ -76,6 +76,19 @@ class Encoding:
     def step(self, text: str) -> tuple[int, ...]:
         """Return the tokens of a step's text."""
         return self._step(text)
+
+    def choices(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Return the tokens of the texts that a completion may be; one that begins another ends with the end token.
+
+        Raises:
+            ContractError: There are none, or one is empty.
+        """
+        if not texts or not all(texts):
+            raise ContractError(
+                "`choices` of a request are one text or more, none of them empty; None allows every text"
+            )
+        begun = {text for text in texts for other in texts if other != text and other.startswith(text)}
+        return [(*self.step(text), self.end_id) if text in begun else self.step(text) for text in texts]
 
     def encode(self, trajectory: Trajectory) -> Trajectory:
         """Give tokens to the steps that have none; a given trace ends with the end token as a sample does."""

@@ -59,11 +59,19 @@ def average_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
         return
     from torch.distributed.tensor import DTensor
 
+    own = [parameter for parameter in parameters if parameter.requires_grad and not isinstance(parameter, DTensor)]
+    if not own:
+        return
+    # An expert of a mixture may have had none of this process's rows, and some of another's.
+    used = torch.tensor([parameter.grad is not None for parameter in own], dtype=torch.uint8, device=own[0].device)
+    torch.distributed.all_reduce(used, op=torch.distributed.ReduceOp.MAX)
     bucket: list[torch.Tensor] = []
-    for parameter in parameters:
-        gradient = parameter.grad
-        if gradient is None or isinstance(gradient, DTensor):
+    for parameter, somewhere in zip(own, used.tolist(), strict=True):
+        if not somewhere:
             continue
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        gradient = parameter.grad
         if bucket and (bucket[0].dtype, bucket[0].device) != (gradient.dtype, gradient.device):
             _average(bucket)
             bucket = []

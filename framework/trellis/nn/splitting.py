@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 from weakref import WeakSet
 
 import torch
@@ -20,18 +20,19 @@ from trellis.errors import CapabilityError
 _split: WeakSet[torch.nn.Module] = WeakSet()
 
 
-def split_weights(module: torch.nn.Module) -> None:
-    """Split a module's weights over the processes, in place; one process keeps them whole.
+def split_weights(module: torch.nn.Module, *, device: torch.device) -> None:
+    """Split a module's weights over the processes' devices, in place; one process keeps them whole, on its device.
 
     In a step of training a process holds a layer's weights for as long as it computes with them. In `spread`, where each
     samples or scores by itself, it holds them all.
     """
     if world().size == 1:
+        module.to(device)
         return
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    mesh = init_device_mesh(next(module.parameters()).device.type, (world().size,))
+    mesh = init_device_mesh(device.type, (world().size,))
     layers = set(getattr(module, "_no_split_modules", None) or ())
     for part in list(module.modules()):
         if type(part).__name__ in layers:
@@ -52,7 +53,7 @@ def full_state(module: torch.nn.Module) -> Mapping[str, torch.Tensor] | None:
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
     state = get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
-    return state if world().main else None
+    return cast("Mapping[str, torch.Tensor]", state) if world().main else None
 
 
 def load_full_state(module: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
@@ -77,9 +78,12 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
 
 def split_like(tensor: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """Return this process's share of a whole tensor where `other`, of the same shape, is split; else the tensor."""
-    if world().size == 1 or tensor.shape != other.shape or not hasattr(other, "device_mesh"):
+    if world().size == 1:
         return tensor
-    from torch.distributed.tensor import distribute_tensor
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if tensor.shape != other.shape or not isinstance(other, DTensor):
+        return tensor
 
     there = tensor.to(other.device)
     # Every process has the whole: nothing is to be sent.

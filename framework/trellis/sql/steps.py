@@ -123,7 +123,9 @@ def unsided(hints: PlanHints, query: Query) -> PlanHints:
     leading = []
     for each in hints.leading:
         block = next(block for block in query.blocks if tree_aliases(each.tree)[0] in block.aliases)
-        leading.append(Leading(told(each.tree, block)))
+        tree = told(each.tree, block)
+        assert isinstance(tree, Join)
+        leading.append(Leading(tree))
     return replace(hints, leading=tuple(leading))
 
 

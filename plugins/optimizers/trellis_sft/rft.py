@@ -39,7 +39,7 @@ from trellis import (
 )
 from trellis.distributed import spread
 from trellis.errors import CapabilityError, NothingSolvedError, RunError
-from trellis.nn import fork, load_optimizer_tensors, optimizer_tensors, own_tensors
+from trellis.nn import fork, is_split, load_optimizer_tensors, optimizer_tensors, own_tensors
 from trellis.sampling import sample_trajectories
 from trellis.types import JSON
 from trellis_sft.config import RFTConfig
@@ -113,6 +113,9 @@ class RFT(PolicyOptimizer):
 
     def _begin(self, policy: TrainablePolicy, task: Task) -> None:
         """Start a training, or take up the one that was restored."""
+        if self.config.from_start and is_split(policy.module):
+            mend = "set rft's `from_start` to false, or leave the policy's `shard` out."
+            raise CapabilityError("a policy with `shard: true`", capability="first weights to go back to", mend=mend)
         restored, self._restored = self._restored, None
         self._done, self._kept, self._adamw, self._start = 0, [], None, {}
         if restored is None:

@@ -30,7 +30,8 @@ class OpenAICompletions(Endpoints):
     def log_probs(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
         """Return the same trajectories, each step with the log-probabilities of the server's tokens of it.
 
-        The server is asked to repeat the text with its log-probabilities (`echo`). A token belongs to where its text begins.
+        The server is asked to repeat the text with its log-probabilities (`echo`), and to go on by one token, for not all take
+        none. A token belongs to where its text begins.
 
         Raises:
             CapabilityError: The server does not do that, or a trajectory has a grammar.
@@ -57,19 +58,27 @@ class OpenAICompletions(Endpoints):
         text = trajectory.prompt + trajectory.text + end
         answer, endpoint = self.pool.ask(
             lambda client: client.completions.create(
-                model=model, prompt=text, echo=True, max_tokens=0, logprobs=1, temperature=1.0
+                model=model, prompt=text, echo=True, max_tokens=1, logprobs=1, temperature=1.0
             )
         )
         choice = answer.choices[0] if answer.choices else None
         found = choice.logprobs if choice is not None else None
-        if choice is None or found is None or not found.tokens or not found.token_logprobs or choice.text != text:
+        if (
+            choice is None
+            or found is None
+            or not found.tokens
+            or not found.token_logprobs
+            or not answer.usage
+            or not choice.text.startswith(text)
+        ):
             raise CapabilityError(
                 self.name,
                 capability="log-probabilities of given text",
                 mend=f"{endpoint} does not repeat a prompt with them (`echo`, `logprobs`), as vLLM does: take a server that "
                 "does, or a reward and a search that want none.",
             )
-        steps = _by_step(trajectory, align(found.tokens, text), found.token_logprobs)
+        given = slice(answer.usage.prompt_tokens)
+        steps = _by_step(trajectory, align(found.tokens[given], text), found.token_logprobs[given])
         return replace(trajectory, steps=steps)
 
 

@@ -81,7 +81,7 @@ class Endpoints(Policy):
     def _answer(self, request: SampleRequest, model: str) -> list[Completion]:
         replies: list[Reply] = []
         while len(replies) < request.n:
-            seed = (request.seed + len(replies)) % 2**31
+            seed = (request.seed + len(replies)) % 2**63
             found = self._ask(request, model, n=request.n - len(replies), seed=seed)
             if not found:
                 raise EndpointError(self._settings.base_urls[0], status=200, reason="an answer without any choice")

@@ -67,14 +67,14 @@ class TransformersPolicy(TrainablePolicy):
         # A tiny model is saved often: transformers would draw a bar for each time.
         logging.disable_progress_bar()
         dtype = getattr(torch, config.dtype)
+        # What is split need never have been whole on a GPU.
+        home = torch.device("cpu") if config.shard else self.device
         if config.model is not None:
-            self.module, self.tokenizer = pretrained(
-                config.model, dtype=dtype, device=self.device, attention=config.attention
-            )
+            self.module, self.tokenizer = pretrained(config.model, dtype=dtype, device=home, attention=config.attention)
         else:
             characters = CharacterTokenizer() if config.tokenizer == "characters" else config.tokenizer
             self.tokenizer = character_tokenizer(characters)
-            self.module = from_scratch(config, self.tokenizer).to(self.device, dtype)
+            self.module = from_scratch(config, self.tokenizer).to(home, dtype)
         if config.lora is not None:
             from trellis_transformers.adapters import add_adapter
 
@@ -86,7 +86,7 @@ class TransformersPolicy(TrainablePolicy):
             checkpoint_layers(self.module)
         self.module.eval()
         if config.shard:
-            split_weights(self.module)
+            split_weights(self.module, device=self.device)
         # Instruct models end with more than one token: whatever generation would stop at ends a completion.
         others = self.module.generation_config.eos_token_id
         encoding = Encoding(
@@ -102,14 +102,14 @@ class TransformersPolicy(TrainablePolicy):
             end_ids=(others,) if isinstance(others, int) else others or (),
         )
         self._end_id, self._end_ids = encoding.end_id, encoding.end_ids
-        self._prompt, self._encode, self._step = encoding.prompt, encoding.encode, encoding.step
+        self._prompt, self._encode = encoding.prompt, encoding.encode
         self._pieces = encoding.pieces
         pad_id = self.tokenizer.pad_token_id
         self._pad_id: int = pad_id if pad_id is not None else self._end_id
         self._context: int = getattr(self.module.config, "max_position_embeddings", None) or sys.maxsize
         vocab_size = self.module.config.get_text_config().vocab_size
         self._grammars = Grammars(self.tokenizer, pieces=self._pieces, vocab_size=vocab_size, end_ids=self._end_ids)
-        self._trie = lru_cache(maxsize=20_000)(self._choices)
+        self._trie = lru_cache(maxsize=20_000)(lambda texts: Choices.of(encoding.choices(texts)))
         # Processes that share their weights pass layer after layer together: in parts they might be differently many.
         self.budget = None if config.shard else TokenBudget(config.batch_tokens)
         self._sampling = TokenBudget(config.batch_tokens)
@@ -272,14 +272,6 @@ class TransformersPolicy(TrainablePolicy):
             matcher=None if request.grammar is None else self._grammars.matcher(request.grammar, written),
             finish="length" if room < 1 else None,
         )
-
-    def _choices(self, texts: tuple[str, ...]) -> Choices:
-        sequences = [self._step(text) for text in texts]
-        if not all(sequences) or not sequences:
-            raise ContractError(
-                "`choices` of a request are one text or more, none of them empty; None allows every text"
-            )
-        return Choices.of(sequences, end_id=self._end_id)
 
     def _batches(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
         """Split rows into batches of like length, cached prefixes apart from others."""

@@ -30,18 +30,13 @@ class Choices:
     after: dict[int, Choices] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, sequences: Iterable[Sequence[int]], *, end_id: int) -> Choices:
-        """Return the root of a trie; a sequence that is the beginning of another goes on with the end-of-sequence token."""
+    def of(cls, sequences: Iterable[Sequence[int]]) -> Choices:
+        """Return the root of the trie of sequences of which none begins another."""
         root = cls()
-        last = []
         for sequence in sequences:
             node = root
             for token in sequence:
                 node = node.after.setdefault(token, cls())
-            last.append(node)
-        for node in last:
-            if node.after:
-                node.after[end_id] = cls()
         return root
 
 

@@ -14,7 +14,7 @@ def trellis_policies() -> Iterable[Component]:
         summary="a causal language model served by vLLM, from a directory or the hub: for evaluation and search",
         config=VLLMConfig,
         factory="trellis_vllm.policy:VLLMPolicy",
-        capabilities=frozenset({"choices", "grammar"}),
+        capabilities=frozenset({"choices", "grammar", "log-probs"}),
         extra="vllm",
         modules=("vllm",),
     )
@@ -24,7 +24,7 @@ def trellis_policies() -> Iterable[Component]:
         config=RolloutsConfig,
         factory="trellis_vllm.rollouts:VLLMRollouts",
         needs={"trainer": Need("policy", capabilities=frozenset({"trainable"}))},
-        capabilities=frozenset({"trainable", "choices", "grammar"}),
+        capabilities=frozenset({"trainable", "choices", "grammar", "log-probs"}),
         extra="vllm",
         modules=("vllm",),
     )

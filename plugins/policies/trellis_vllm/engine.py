@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from zlib import crc32
 import numpy as np
 import torch
 
-from trellis.errors import CapabilityError, ContractError
+from trellis.errors import CapabilityError, ContractError, GrammarError
 from trellis_vllm.config import EngineConfig
 
 MAX_CANDIDATES = 128
@@ -56,6 +55,8 @@ class Written:
 class Engine:
     """One `vllm.LLM`, or several that share the work.
 
+    With VLLM_ENABLE_V1_MULTIPROCESSING=0 it runs within this process, where there is one at a time: the next one closes it.
+
     vLLM's "raw" log-probabilities are those of the logits before temperature and after a grammar's mask, which the model
     runner puts on before it calls the sampler: what the contract asks for.
 
@@ -63,8 +64,7 @@ class Engine:
         max_model_len: At most so many tokens in a sequence.
 
     Raises:
-        CapabilityError: vLLM finds no device of the kind it was built for, or not as many as asked for, or has an engine
-            within this process already.
+        CapabilityError: vLLM finds no device of the kind it was built for, or not as many as asked for.
     """
 
     _within_this_process: WeakSet[Engine] = WeakSet()
@@ -89,11 +89,10 @@ class Engine:
                 "of https://docs.vllm.ai/en/latest/getting_started/installation/cpu/.",
             )
         if not in_a_process_of_its_own():
-            # They share what vLLM keeps globally, and the end of the one takes it from the other.
-            gc.collect()
-            if self._within_this_process:
-                mend = "unset VLLM_ENABLE_V1_MULTIPROCESSING, so that each gets a process of its own."
-                raise CapabilityError("vllm", capability="second engine within one process", mend=mend)
+            # They would share what vLLM keeps globally, and the end of the one would take it from the other. vLLM holds on to
+            # the frames that started an engine, so that one that nobody uses any more is still there.
+            for other in list(self._within_this_process):
+                other.close()
             self._within_this_process.add(self)
         settings: dict[str, Any] = {
             "model": model,
@@ -126,7 +125,8 @@ class Engine:
 
         Raises:
             CapabilityError: vLLM does not take what is asked, e.g. a temperature above 2.
-            ContractError: A grammar cannot be read, or vLLM gave a completion up.
+            GrammarError: A grammar cannot be read.
+            ContractError: vLLM gave a completion up.
         """
         answers = []
         for output in self._run([(ask.ids, self._params(ask)) for ask in asks]):
@@ -219,7 +219,7 @@ class Engine:
             try:
                 grammar = self._vllm.sampling_params.StructuredOutputsParams(grammar=ask.grammar)
             except self._refusals as error:
-                raise ContractError(f"the grammar of a request cannot be read: {error}") from error
+                raise GrammarError(f"the grammar cannot be read: {error}\n{ask.grammar}") from error
         return self._sampling_params(
             max_tokens=ask.max_tokens,
             temperature=ask.temperature,
@@ -241,6 +241,9 @@ class Engine:
 
     def _run(self, asked: Sequence[tuple[Sequence[int], Any]]) -> list[Any]:
         """Hand everything over at once, each sequence to the engine that knows its beginning, and wait."""
+        if not self._engines:
+            mend = "another one within the same process took its place. Unset VLLM_ENABLE_V1_MULTIPROCESSING: each gets its own."
+            raise CapabilityError("vllm", capability="engine any more", mend=mend)
         shares: list[list[int]] = [[] for _ in self._engines]
         for index, (ids, _) in enumerate(asked):
             shares[crc32(np.array(ids[:32]).tobytes()) % len(shares)].append(index)
@@ -254,6 +257,8 @@ class Engine:
         except self._refusals as error:
             for engine, _ in busy:
                 engine.wait_for_completion(use_tqdm=False)
+            if any(params.structured_outputs is not None for _, params in asked):
+                raise GrammarError(f"the grammar cannot be read: {error}") from error
             raise ContractError(f"vLLM refuses a request: {error}") from error
         answers: dict[int, Any] = {}
         for engine, share in busy:

@@ -13,7 +13,7 @@ from trellis.errors import CapabilityError, CheckpointError
 from trellis.nn import Chat, Encoding
 from trellis_vllm.config import VLLMConfig
 from trellis_vllm.engine import Engine
-from trellis_vllm.sampling import sample
+from trellis_vllm.sampling import among_choices, sample
 
 
 class VLLMPolicy(Policy):
@@ -35,7 +35,17 @@ class VLLMPolicy(Policy):
         return sample(self.engine, self.encoding, requests, [self.encoding.read(r.prefix) for r in requests])
 
     def log_probs(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
-        """Return the same trajectories with tokens and their log-probabilities."""
+        """Return the same trajectories with tokens and their log-probabilities.
+
+        Raises:
+            CapabilityError: One is too long, or has a grammar.
+        """
+        if any(trajectory.grammar is not None for trajectory in trajectories):
+            raise CapabilityError(
+                "vllm",
+                capability="log-probabilities of given text under a grammar",
+                mend="those of what it samples itself it has. Take the transformers policy to score others' text.",
+            )
         encoded = [self.encoding.encode(trajectory) for trajectory in trajectories]
         sequences = {index: self.encoding.read(t) for index, t in enumerate(encoded) if t.num_tokens}
         for index, ids in sequences.items():
@@ -47,6 +57,7 @@ class VLLMPolicy(Policy):
                     f"{encoded[index].problem.id} with its steps has more.",
                 )
         values = dict(zip(sequences, self.engine.log_probs(list(sequences.values())), strict=True))
+        among_choices(self.engine, self.encoding, [encoded[index] for index in values], list(values.values()))
         return [_with_log_probs(t, values[index]) if index in values else t for index, t in enumerate(encoded)]
 
 

@@ -71,6 +71,12 @@ class VLLMRollouts(TrainablePolicy):
         """
         if not requests:
             return []
+        if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
+            raise CapabilityError(
+                "vllm-rollouts",
+                capability="training in several processes",
+                mend="run it in one; `data_parallel_size` and `tensor_parallel_size` spread the engine over devices.",
+            )
         prefixes = _tokens(self.trainer.batch([request.prefix for request in requests]))
         engine, encoding = self._synchronised(prefixes)
         return sample(engine, encoding, requests, prefixes)

@@ -9,7 +9,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from trellis import Completion, SampleRequest
+from trellis import Completion, SampleRequest, Trajectory
 from trellis.errors import CapabilityError, ContractError
 from trellis.nn import Encoding
 from trellis_vllm.engine import Ask, Engine, Written
@@ -35,8 +35,10 @@ def sample(
         room = min(request.max_tokens, engine.max_model_len - len(prefix))
         if room < 1:
             continue
+        if request.grammar is not None and request.choices is not None:
+            raise ContractError("a request has a grammar and `choices`: leave one of them out")
         if request.choices is not None:
-            sequences = _sequences(encoding, request.choices)
+            sequences = frozenset(encoding.choices(request.choices))
             chosen += [_Choosing(prefix, room, request, sequences, index) for index in range(request.n)]
         else:
             asks += _asks(request, prefix, room, tuple(sorted(encoding.end_ids)))
@@ -95,15 +97,6 @@ def _completion(written: Written, request: SampleRequest, encoding: Encoding) ->
     return Completion(written.ids[:count], tuple(pieces), written.log_probs[:count], finish)  # type: ignore[arg-type]
 
 
-def _sequences(encoding: Encoding, texts: Sequence[str]) -> frozenset[tuple[int, ...]]:
-    """Return the tokens of the choices; one that begins another is followed by the end token."""
-    sequences = {encoding.step(text) for text in texts}
-    if not sequences or () in sequences:
-        raise ContractError("`choices` of a request are one text or more, none of them empty; None allows every text")
-    begun = {longer[:length] for longer in sequences for length in range(1, len(longer))}
-    return frozenset((*ids, encoding.end_id) if ids in begun else ids for ids in sequences)
-
-
 @dataclass(slots=True)
 class _Choosing:
     """A completion that is one of given sequences, and how far it is."""
@@ -141,7 +134,8 @@ class _Choosing:
     def completion(self, encoding: Encoding) -> Completion:
         decoder = encoding.decoder()
         pieces = tuple(decoder.add(token) for token in self.ids)
-        finish = "end" if self.ids[-1] == encoding.end_id else "stop" if tuple(self.ids) in self.open else "length"
+        whole = tuple(self.ids) in self.open
+        finish = "end" if whole and self.ids[-1] == encoding.end_id else "stop" if whole else "length"
         return Completion(tuple(self.ids), pieces, tuple(self.log_probs), finish)  # type: ignore[arg-type]
 
 
@@ -170,6 +164,45 @@ def _choose(engine: Engine, encoding: Encoding, rows: Sequence[_Choosing]) -> No
             log_probs = [values[token] - total for token in following]
             place = row.draw(log_probs)
             row.add(following[place], log_probs[place])
+
+
+def among_choices(
+    engine: Engine, encoding: Encoding, trajectories: Sequence[Trajectory], values: Sequence[list[float]]
+) -> None:
+    """Put log-probabilities under the mask of a step's choices in place of those without, for all steps that have some.
+
+    Args:
+        engine: Where the model is.
+        encoding: How it reads.
+        trajectories: Prompts and steps, with tokens.
+        values: Of each trajectory, log p of every token but the first; changed in place.
+
+    Raises:
+        ContractError: A step is none of its choices.
+    """
+    asked: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+    places: list[tuple[list[float], int, int]] = []
+    for trajectory, row in zip(trajectories, values, strict=True):
+        ids = encoding.read(trajectory)
+        at = len(ids) - trajectory.num_tokens
+        for step in trajectory.steps:
+            open_ = encoding.choices(step.choices) if step.choices else []
+            for place, token in enumerate(step.token_ids if step.choices else ()):
+                # After the last token of a choice there is nothing but the end.
+                following = {each[place] for each in open_ if len(each) > place} or {encoding.end_id}
+                if token not in following:
+                    raise ContractError(
+                        f"problem {trajectory.problem.id}: the step {step.text!r} is none of its choices"
+                    )
+                row[at + place - 1] = 0.0
+                if len(following) > 1:
+                    asked.append((ids[: at + place], tuple(sorted(following))))
+                    places.append((row, at + place - 1, token))
+                open_ = [each for each in open_ if len(each) > place and each[place] == token]
+            at += len(step.token_ids)
+    found = engine.next_log_probs([ids for ids, _ in asked], [tokens for _, tokens in asked]) if asked else []
+    for (row, index, token), log_probs in zip(places, found, strict=True):
+        row[index] = log_probs[token] - _log_sum_exp(list(log_probs.values()))
 
 
 def _log_sum_exp(values: Sequence[float]) -> float:

@@ -268,3 +268,56 @@ def test_a_task_prompts_for_a_query_as_a_proposer_is_prompted_while_exploring(da
         with psycopg.connect(database.admin_dsn(), autocommit=True) as connection:
             connection.execute("DROP TABLE looked_up")
         database.refresh()
+
+
+def test_what_was_served_on_other_sizes_is_tried_again_before_anything_new(slow_by_default, memory):
+    explorer = Explorer(slow_by_default, memory=memory, proposer=Given(HASHED))
+    explorer.explore(PROBLEM)
+    assert [d.action for d in memory.journal.decisions()] == ["serve"]
+    with psycopg.connect(slow_by_default.admin_dsn(), autocommit=True) as connection:
+        connection.execute("CREATE TABLE kept AS TABLE c")
+        connection.execute("INSERT INTO c SELECT id, b, z FROM kept, generate_series(1, 2)")
+        connection.execute("ANALYZE c")
+        try:
+            (iteration,) = explore_workload(explorer, [PROBLEM], iterations=1, patience=1)
+            (found,) = iteration.explored
+            assert (found.tried, found.verified, found.skipped) == (1, 1, "")
+            first, again = memory.journal.measurements()
+            assert first.hints == again.hints == str(parse_hints(HASHED))
+            assert first.judgement == again.judgement == "faster"
+            assert first.ground != again.ground
+            assert memory.journal.served(slow_by_default.identity)[found.key].action == "serve"
+        finally:
+            connection.execute("TRUNCATE c")
+            connection.execute("INSERT INTO c TABLE kept")
+            connection.execute("DROP TABLE kept")
+            connection.execute("ANALYZE c")
+
+
+def test_data_that_change_amid_a_visit_are_no_wrong_result(database, memory):
+    explorer = Explorer(
+        database, memory=memory, proposer=Given("Set(enable_hashjoin off)"), config=ExploreConfig(factor=50)
+    )
+    problem = Problem("changing", SLOW.replace("c.z = 3", "c.z = 1"))
+    explorer.measure_default(problem)
+    with psycopg.connect(database.admin_dsn(), autocommit=True) as connection:
+        connection.execute("INSERT INTO c SELECT id, b, z FROM c WHERE z = 1")
+        try:
+            assert explorer.explore(problem).tried == 1
+        finally:
+            connection.execute("DELETE FROM c x USING c y WHERE x.id = y.id AND x.ctid > y.ctid")
+    assert [m.judgement for m in memory.journal.measurements()] != ["wrong result"]
+    assert explorer.measure_default(problem) is not None
+
+
+def test_queries_of_which_nothing_is_known_are_visited_first(database, memory):
+    problems = [Problem(str(z), SLOW.replace("c.z = 3", f"c.z = {z}")) for z in range(4)]
+    Explorer(database, memory=memory, proposer=Given(NESTED)).explore(problems[0])
+    Explorer(database, memory=memory, proposer=Given(NESTED)).explore(problems[2])
+    explorer = Explorer(database, memory=memory, proposer=Given(NESTED), config=ExploreConfig(executions=4))
+    visited = []
+    (iteration,) = explore_workload(
+        explorer, problems, iterations=1, patience=9, on_query=lambda place, _: visited.append(place)
+    )
+    assert visited[:2] == [1, 3]
+    assert list(iteration.places) == visited

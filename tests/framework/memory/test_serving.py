@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trellis.memory.journal import DecisionEntry, MeasurementEntry
-from trellis.memory.serving import Ledger, ServingConfig, best_to_serve, decide, plan_of, worth
+from trellis.memory.serving import Ledger, ServingConfig, best_to_serve, decide, plan_of, sifted, worth
 
 RULES = ServingConfig(default_share=0)
 GOOD = MeasurementEntry(
@@ -39,6 +39,7 @@ def ledger(**rules):
         ({"pairs": 2}, "2 pairs, fewer than 3"),
         ({"low": 0.99}, "does not reach 1.1x"),
         ({"speedup": 1.09, "low": 1.05}, "1.09x (1.05 to 2.20 over 5 pairs) does not reach 1.1x"),
+        ({"default_ms": 1.5, "median_ms": 0.75}, "it saves 0.75 ms, less than 1 (`min_gain_ms`)"),
     ],
 )
 def test_a_measurement_must_be_faster_by_a_margin_over_pairs_with_an_equal_result(change, reason):
@@ -113,7 +114,7 @@ def test_nothing_unverified_is_ever_served(measurements):
 
 def test_a_decision_without_a_measurement_behind_it_is_no_plan():
     assert plan_of(SERVE, [GOOD], RULES).timeout_ms == 200.0
-    assert plan_of(SERVE, [replace(GOOD, default_ms=3.0)], RULES).timeout_ms == RULES.floor_ms
+    assert plan_of(SERVE, [replace(GOOD, default_ms=3.0, median_ms=1.5)], RULES).timeout_ms == RULES.floor_ms
     assert plan_of(SERVE, [], RULES) is None
     assert plan_of(replace(SERVE, action="withdraw"), [GOOD], RULES) is None
 
@@ -150,3 +151,20 @@ def test_one_fallback_withdraws():
 def test_the_share_that_runs_untouched_is_kept_exactly(share, every):
     seen = ledger(default_share=share)
     assert [n for n in range(1, 101) if seen.next_is_default()] == list(range(every, 101, every))
+
+
+def test_what_drifted_or_was_withdrawn_is_made_again_and_what_was_never_worth_it_forgotten():
+    best = replace(GOOD, hints="MergeJoin(a b)", speedup=3.0, low=2.5, high=3.5, id=2)
+    slow = replace(GOOD, hints="NestLoop(a b)", judgement="slower", speedup=0.5, id=3)
+    everything = [GOOD, best, slow]
+
+    def looked(cheap=nothing_changed, thorough=nothing_changed, decisions=()):
+        return sifted(everything, decisions, drift=cheap, served_drift=thorough, config=RULES)
+
+    assert looked() == (everything, [])
+    assert looked(cheap=lambda m: "has grown", thorough=lambda m: "has grown") == ([], [best, GOOD])
+    assert looked(thorough=lambda m: "another plan" if m is best else "") == ([GOOD, slow], [best])
+    withdrawn = replace(SERVE, action="withdraw", at=12)
+    assert looked(decisions=[SERVE, withdrawn]) == ([best, slow], [GOOD])
+    everything.append(replace(GOOD, at=13, id=4))
+    assert looked(decisions=[SERVE, withdrawn]) == ([best, slow, everything[-1]], [])

@@ -55,3 +55,14 @@ def test_per_step_gives_each_trajectory_its_own_steps_only():
     batch = pad([(1,)] * 3, [trajectory((4,)), trajectory((5,), (6,)), trajectory()], pad_id=PAD, device="cpu")
     values = torch.tensor([[1.0, 9.0], [2.0, 3.0], [9.0, 9.0]])
     assert batch.per_step(values) == [[1.0], [2.0, 3.0], []]
+
+
+@given(rows, st.data())
+def test_some_rows_of_a_batch_are_those_rows_in_that_order_and_as_often(rows, data):
+    batch = pad([p for p, _ in rows], [trajectory(*s) for _, s in rows], pad_id=PAD, device="cpu")
+    chosen = data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1, max_size=6))
+    some = batch.rows(chosen)
+    assert some.trajectories == tuple(batch.trajectories[i] for i in chosen)
+    for name in ("ids_BT", "attention_BT", "mask_BT", "step_BT", "last_BS", "step_mask_BS"):
+        for place, row in enumerate(chosen):
+            assert torch.equal(getattr(some, name)[place], getattr(batch, name)[row]), name

@@ -87,3 +87,15 @@ def test_requests_with_choices_go_on_from_steps_and_beside_others(policy):
 def test_choices_that_are_none_are_refused(policy, choices):
     with pytest.raises(ContractError, match="one text or more, none of them empty"):
         sampled(policy, choices)
+
+
+def test_a_choice_that_begins_another_in_other_tokens_ends_with_the_end_of_sequence(model_directory):
+    policy = build("transformers", {"model": str(model_directory("base")), "device": "cpu"})
+    choices = ("15.", "15.\n\n")
+    first, second = (policy._pieces.encode(text) for text in choices)
+    assert first != second[: len(first)]
+    for completion in sampled(policy, choices, temperature=3.0):
+        whole = completion.text == choices[1]
+        assert (completion.finish, completion.token_ids[-1] == policy._end_id) == (
+            ("stop", False) if whole else ("end", True)
+        )

@@ -1,7 +1,4 @@
-"""vLLM: what is said where it is missing, and, where it is installed (make test-vllm), the two policies on a real engine.
-
-Within this process one engine can live at a time, so each test that needs one closes it.
-"""
+"""vLLM: what is said where it is missing, and, where it is installed (make test-vllm), the two policies on a real engine."""
 
 import math
 from contextlib import closing, contextmanager
@@ -12,11 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from pydantic import ValidationError
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from trellis import Problem, SampleRequest, Step, Trajectory, build, load_pipeline
-from trellis.errors import CapabilityError, CheckpointError, ContractError, SpecError, WeightSyncError
+from trellis.errors import CapabilityError, CheckpointError, GrammarError, SpecError, WeightSyncError
 from trellis.plugins import registry
 from trellis.search import run_searches
 from trellis.testing.check import Subject
@@ -27,7 +23,7 @@ from trellis_grpo.config import GRPOConfig
 from trellis_grpo.grpo import GRPO
 from trellis_sft.config import SFTConfig
 from trellis_sft.sft import SFT
-from trellis_transformers.config import TransformersConfig
+from trellis_transformers.config import LoRA, TransformersConfig
 from trellis_transformers.policy import TransformersPolicy
 from trellis_vllm.config import RolloutsConfig, VLLMConfig
 from trellis_vllm.policy import VLLMPolicy
@@ -46,46 +42,39 @@ TEMPLATE = (
 )
 
 
-def save_model(path: Path, *, tied: bool = False, template: str | None = None) -> Path:
+@pytest.fixture(scope="module")
+def save_model(byte_level_bpe, tmp_path_factory):
     """Write a small model and its tokenizer; its weights are large enough that its answers are not a matter of rounding."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=300,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        special_tokens=["<|endoftext|>", "<|user|>", "<|assistant|>", "<|system|>"],
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(["12 + 3 = 15\n\n", "the answer is 30\n", "0123456789\n"] * 20, trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>")
-    fast.chat_template = template
-    torch.manual_seed(0)
-    sizes = {"vocab_size": len(fast), "bos_token_id": 0, "eos_token_id": 0, "initializer_range": 0.1}
-    if tied:
-        drop = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
-        model = GPT2LMHeadModel(GPT2Config(n_layer=2, n_embd=64, n_head=2, n_positions=128, **drop, **sizes))
-    else:
-        model = LlamaForCausalLM(
-            LlamaConfig(
-                hidden_size=64,
-                intermediate_size=128,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                num_key_value_heads=1,
-                max_position_embeddings=128,
-                **sizes,
-            )
+
+    def save(*, tied: bool = False, template: str | None = None) -> Path:
+        path = tmp_path_factory.mktemp("model")
+        tokenizer = PreTrainedTokenizerFast(
+            tokenizer_object=type(byte_level_bpe).from_str(byte_level_bpe.to_str()),
+            eos_token="<|endoftext|>",
+            additional_special_tokens=["<|user|>", "<|assistant|>", "<|system|>"],
+            clean_up_tokenization_spaces=False,
         )
-    model.save_pretrained(path)
-    fast.save_pretrained(path)
-    return path
+        tokenizer.chat_template = template
+        end = tokenizer.eos_token_id
+        sizes = {"vocab_size": len(tokenizer), "bos_token_id": end, "eos_token_id": end, "initializer_range": 0.1}
+        torch.manual_seed(0)
+        if tied:
+            drop = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+            model = GPT2LMHeadModel(GPT2Config(n_layer=2, n_embd=64, n_head=2, n_positions=128, **drop, **sizes))
+        else:
+            layers = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
+            model = LlamaForCausalLM(LlamaConfig(num_key_value_heads=1, max_position_embeddings=128, **layers, **sizes))
+        model.save_pretrained(path)
+        tokenizer.save_pretrained(path)
+        return path
+
+    return save
 
 
 @pytest.fixture(scope="module")
-def untied(tmp_path_factory) -> str:
+def untied(save_model, tmp_path_factory) -> str:
     """A model that has learned a little of the task, so that it ends its steps and its answers."""
-    policy = reference(str(save_model(tmp_path_factory.mktemp("made"))))
+    policy = reference(str(save_model()))
     list(SFT(SFTConfig(steps=60, batch_size=8, learning_rate=3e-3)).train(policy=policy, task=TASK))
     path = tmp_path_factory.mktemp("untied")
     policy.save(path)
@@ -93,13 +82,13 @@ def untied(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def tied(tmp_path_factory) -> str:
-    return str(save_model(tmp_path_factory.mktemp("tied"), tied=True))
+def tied(save_model) -> str:
+    return str(save_model(tied=True))
 
 
 @pytest.fixture(scope="module")
-def chatting(tmp_path_factory) -> str:
-    return str(save_model(tmp_path_factory.mktemp("chatting"), template=TEMPLATE))
+def chatting(save_model) -> str:
+    return str(save_model(template=TEMPLATE))
 
 
 def reference(model: str) -> TransformersPolicy:
@@ -128,6 +117,10 @@ def requests(**options) -> list[SampleRequest]:
         SampleRequest(Trajectory(Problem(text, text), text), seed=10 * index, **{"max_tokens": 24, **options})
         for index, text in enumerate(prompts)
     ]
+
+
+def under(grammar: str, request: SampleRequest) -> SampleRequest:
+    return replace(request, prefix=replace(request.prefix, grammar=grammar))
 
 
 def nudge(policy, seed: int = 1, scale: float = 0.1) -> None:
@@ -241,26 +234,33 @@ def test_choices_are_drawn_as_by_the_transformers_policy_with_the_same_log_probs
             for one, its in zip(ours, theirs, strict=True):
                 assert (one.token_ids, one.pieces, one.finish) == (its.token_ids, its.pieces, its.finish)
                 assert one.log_probs == pytest.approx(its.log_probs, abs=1e-4)
+        chosen = Step("12 + 3", choices=asked[0].choices)
+        traces = [replace(r.prefix, steps=(Step("3 = "), chosen, Step("7\n"))) for r in asked]
+        traces += [replace(r.prefix, steps=(replace(chosen, text="12"),), finished=True) for r in asked]
+        for ours, theirs in zip(policy.log_probs(traces), other.log_probs(traces), strict=True):
+            assert ours.log_prob == pytest.approx(theirs.log_prob, abs=1e-3)
 
 
 @on_vllm
 def test_a_grammar_is_kept_and_log_probs_are_under_its_mask(untied):
     with served(untied) as policy:
-        asked = requests(n=8, grammar='root ::= ("yes" | "no") "\\n"')
+        asked = [under('root ::= ("yes" | "no") "\\n"', request) for request in requests(n=8)]
         found = [completion for completions in policy.sample(asked) for completion in completions]
         assert {completion.text for completion in found} == {"yes\n", "no\n"}
         assert {completion.finish for completion in found} == {"end"}
         shares = {c.token_ids: math.exp(sum(c.log_probs)) for c in found if c.log_probs}
         assert all(0 < share < 1 for share in shares.values())
         # Spelled by a single token at each place, with a single way on, nothing is left to chance.
-        (certain,) = policy.sample(requests(grammar='root ::= "~~~"', max_tokens=9)[:1])[0]
+        (certain,) = policy.sample([under('root ::= "~~~"', requests()[0])])[0]
         assert certain.text == "~~~"
         assert certain.log_probs == pytest.approx([0.0] * len(certain.log_probs), abs=1e-5)
         begun = replace(asked[0].prefix, steps=(Step("ye"),))
         with pytest.raises(CapabilityError, match="ask for whole completions"):
             policy.sample([replace(asked[0], prefix=begun)])
-        with pytest.raises(ContractError, match="refuses a request"):
-            policy.sample(requests(grammar="root ::= nothing-of-this-name"))
+        with pytest.raises(CapabilityError, match="Take the transformers policy"):
+            policy.log_probs([asked[0].prefix])
+        with pytest.raises(GrammarError, match=r"the grammar cannot be read: .*nothing-of-this-name"):
+            policy.sample([under("root ::= nothing-of-this-name", requests()[0])])
         assert policy.sample(requests(temperature=0.0)) == policy.sample(requests(temperature=0.0)), "it goes on"
 
 
@@ -274,8 +274,11 @@ def test_what_vllm_does_not_do_is_said(untied):
             policy.log_probs([long])
         ((cut,),) = policy.sample([SampleRequest(long)])
         assert (cut.token_ids, cut.finish) == ((), "length")
-        with pytest.raises(CapabilityError, match="second engine within one process"):
-            VLLMPolicy(VLLMConfig(model=untied, **ENGINE))
+        with (
+            served(untied),
+            pytest.raises(CapabilityError, match="has no engine any more: another one within the same"),
+        ):
+            policy.sample(requests())
 
 
 @on_vllm
@@ -320,6 +323,23 @@ def test_weights_are_reloaded_in_place_where_vllm_does_it_right(untied):
         nudge(policy, seed=2)
         assert policy.sample(requests())[0] != first
         assert policy.engine is engine
+
+
+@on_vllm
+def test_an_adapter_reaches_the_engine_merged_into_its_weights(tied):
+    trainer = TransformersPolicy(TransformersConfig(model=tied, device="cpu", lora=LoRA()))
+    with trained(trainer) as policy:
+        policy.sample(requests(max_tokens=2))
+        plain = policy.log_probs([replace(requests()[0].prefix, steps=(Step("15\n"),))])
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for parameter in filter(lambda p: p.requires_grad, policy.module.parameters()):
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+        ours = policy.sample(requests(temperature=0.0))
+        assert policy.num_syncs == 2
+        assert policy.difference < 1e-4
+        assert [c[0].token_ids for c in ours] == [c[0].token_ids for c in trainer.sample(requests(temperature=0.0))]
+        assert policy.log_probs(plain)[0].log_prob != pytest.approx(plain[0].log_prob, abs=1e-2), "it changed something"
 
 
 @on_vllm

@@ -6,6 +6,7 @@ the first one knew, and whoever serves from the journal (`trellis.sql.connect`) 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -74,6 +75,7 @@ class Evolve(Stage):
         if not problems:
             raise RunError(f"there is nothing to explore: the workload's split '{c.split}' holds no queries")
         journal = Journal(path)
+        visits = itertools.count()
         try:
             memory = Memory(
                 journal,
@@ -90,7 +92,7 @@ class Evolve(Stage):
                 patience=c.patience,
                 done=self._done,
                 quiet=self._quiet,
-                on_query=lambda place, _: context.progress(place + 1, len(problems)),
+                on_query=lambda *_: context.progress(next(visits) % len(problems) + 1, len(problems)),
             ):
                 self._done, self._quiet = iteration.number, iteration.quiet
                 ends = bool(iteration.stopped) or self._quiet >= c.patience
@@ -123,7 +125,8 @@ class Evolve(Stage):
 
 
 def _findings(iteration: Iteration, problems: Sequence[Problem], config: EvolveConfig) -> Iterator[Finding]:
-    skipped = [(one, p) for one, p in zip(iteration.explored, problems, strict=False) if one.skipped]
+    visits = zip(iteration.explored, iteration.places, strict=True)
+    skipped = [(one, problems[place]) for one, place in visits if one.skipped]
     if skipped:
         one, problem = skipped[0]
         others = f", and {len(skipped) - 1} more" if len(skipped) > 1 else ""

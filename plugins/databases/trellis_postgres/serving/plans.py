@@ -71,6 +71,7 @@ class Serving:
         self._database = ""
         self._mark = (-1, -1)
         self._looked_at = 0.0
+        self._look_due = False
         self._compared: dict[int, list[str]] | None = None
         self._ledgers: dict[int, Ledger] = {}
         self._withdrawn: set[int] = set()
@@ -186,7 +187,7 @@ class Serving:
             if schema:
                 with closing(self._backend()) as backend:
                     self._look_at_schema(backend)
-                    self._read_decisions()
+                    self._read_decisions(backend)
                     self._compare_plans(backend)
             else:
                 self._read_decisions()
@@ -227,7 +228,7 @@ class Serving:
         try:
             with self._working, closing(self._backend()) as backend:
                 self._look_at_schema(backend)
-                self._read_decisions()
+                self._read_decisions(backend)
         except (SQLError, psycopg.Error) as error:
             self._failure = error
             self._close()
@@ -241,10 +242,9 @@ class Serving:
             # A connection is attached right after this is ready: one round without any is no sign yet.
             idle = 0 if any(not connection.closed for connection in self._connections) else idle + 1
             try:
-                # The first time at once: nobody should wait for plans to be compared.
-                self.synchronise(
-                    schema=self._compared is None or time.monotonic() - self._looked_at > self.config.drift_s
-                )
+                # Soon after the start too: `connect` does not wait for plans to be compared.
+                due = self._look_due or self._compared is None
+                self.synchronise(schema=due or time.monotonic() - self._looked_at > self.config.drift_s)
             except (SQLError, psycopg.Error) as error:
                 _log.warning("the memory or the schema could not be read; what is served stays as it is: %s", error)
             if idle > 1 and self._let_go():
@@ -271,7 +271,7 @@ class Serving:
         self._dialect, self.libraries = backend.hint_dialect, backend.libraries
         self._database = backend.identity
         catalog, version = backend.catalog(), backend.server_version
-        self._looked_at = time.monotonic()
+        self._looked_at, self._look_due = time.monotonic(), False
         note_catalog(self._journal, catalog)
         state = self._state
         if state is None or state.catalog != catalog or state.server_version != version:
@@ -298,11 +298,14 @@ class Serving:
             compared[number] = analyzed
         self._compared = compared
 
-    def _read_decisions(self) -> None:
-        """Take over the decisions that hold, and withdraw those whose measurement no longer does."""
+    def _read_decisions(self, planner: Postgres | None = None) -> None:
+        """Take over the decisions that hold, and withdraw those whose measurement no longer does.
+
+        What was measured on another schema than is known here waits for the next look, when the planner can be asked.
+        """
         assert self._state is not None
         mark = self._journal.decision_mark()
-        if mark == self._mark:
+        if mark == self._mark and planner is None:
             return
         catalog, version = self._state.catalog, self._state.server_version
         plans: dict[str, ServedPlan] = {}
@@ -318,13 +321,20 @@ class Serving:
             m = plan.measurement
             drift = growth(m, catalog)
             if not drift and (m.catalog_version, m.server_version) != (catalog.version, version):
-                drift = drift_of(parse_query(entry.sql, catalog=catalog), self._journal, catalog, version)(m)
+                if planner is None:
+                    self._look_due = True
+                    continue
+                query = parse_query(entry.sql, catalog=catalog)
+                drift = drift_of(query, self._journal, catalog, version, planner=planner)(m)
             if drift:
                 self._withdraw(plan, f"{drift}: not served until it is verified again")
                 continue
             plans[key], texts[key] = plan, entry.sql
             fingerprints.add(entry.fingerprint)
-        self._state = State(catalog, version, plans, texts, frozenset(fingerprints), templates=self._state.templates)
+        if plans != self._state.plans:
+            self._state = State(
+                catalog, version, plans, texts, frozenset(fingerprints), templates=self._state.templates
+            )
         self._mark = mark
 
     def _write(self) -> None:
