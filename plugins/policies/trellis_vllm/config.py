@@ -59,7 +59,7 @@ class RolloutsConfig(EngineConfig):
     """How the engine runs, and how it is given the trainer's weights."""
 
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    """What the engine holds its weights in, and computes in; as the trainer when left out."""
+    """What the engine holds its weights in, and computes in; what the trainer computes in when left out."""
     sync: Literal["auto", "transfer", "reload", "rebuild"] = "auto"
     """How changed weights reach the engine. "transfer": vLLM's weight transfer in the memory of the GPU that trainer and engine
     share. "reload": the engine reads them from a temporary directory, in place, whatever the number of its devices. "rebuild":

@@ -26,7 +26,7 @@ from trellis_vllm.sampling import sample
 if TYPE_CHECKING:
     from trellis_vllm.transfer import Sender
 
-MAX_PROBE_TOKENS = 512
+MAX_PROBE_TOKENS = 128
 
 
 class VLLMRollouts(TrainablePolicy):
@@ -57,11 +57,10 @@ class VLLMRollouts(TrainablePolicy):
         self._sender: Sender | None = None
         self._synced_version: int | None = None
         self._probes: list[tuple[int, ...]] = []
-        first = next(parameter for parameter in trainer.module.parameters())
-        self._dtype: str = config.dtype or str(first.dtype).removeprefix("torch.")
-        exact = self._dtype == str(first.dtype).removeprefix("torch.") == "float32"
-        self.tolerance = config.probe_tolerance or (0.001 if exact else 0.1)
-        self.sync = _way(config, first.device)
+        computed = _computed_in(trainer.module)
+        self._dtype = config.dtype or computed
+        self.tolerance = config.probe_tolerance or (0.001 if self._dtype == computed == "float32" else 0.1)
+        self.sync = _way(config, next(trainer.module.parameters()).device)
 
     def sample(self, requests: Sequence[SampleRequest]) -> list[list[Completion]]:
         """Answer each request with its `n` completions, in order, from an engine with the trainer's present weights.
@@ -181,6 +180,13 @@ class VLLMRollouts(TrainablePolicy):
         # Not "greater than": NaN is a difference, too.
         if not self.difference <= self.tolerance:
             raise WeightSyncError(self.sync, difference=self.difference, tolerance=self.tolerance)
+
+
+@torch.no_grad()
+def _computed_in(module: torch.nn.Module) -> str:
+    """Return the dtype a module computes in: that of its logits, which is not always that of its weights."""
+    token = torch.zeros(1, 1, dtype=torch.int64, device=next(module.parameters()).device)
+    return str(module(input_ids=token, attention_mask=token + 1).logits.dtype).removeprefix("torch.")
 
 
 def _way(config: RolloutsConfig, device: torch.device) -> str:
