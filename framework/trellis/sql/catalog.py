@@ -33,8 +33,8 @@ class Table:
         columns: Name and type of each column, in the table's order.
         indexes: By name.
         rows: How many rows the planner believes it has; None where it does not know.
-        analyzed: Changes whenever the planner's statistics of it are collected; empty where it does not know.
         kind: "table", "view", "materialized view", "partitioned table" or "foreign table".
+        analyzed: Changes whenever the planner's statistics of it are collected; empty where nobody knows when they are.
     """
 
     name: str
@@ -42,8 +42,8 @@ class Table:
     columns: Mapping[str, str] = field(default_factory=dict)
     indexes: Mapping[str, Index] = field(default_factory=dict)
     rows: float | None = None
-    analyzed: str = ""
     kind: str = "table"
+    analyzed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
