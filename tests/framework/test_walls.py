@@ -19,7 +19,7 @@ FLOORS = (
     {"errors", "types"},
     {"component", "records", "sidecar", "sql"},
     {"contracts", "hooks", "nn"},
-    {"trellis", "fitting", "measuring", "memory", "procedural"},
+    {"trellis", "fitting", "measuring", "memory", "procedural", "sampling"},
     {"exploring", "plugins", "search"},
     {"connecting", "spec"},
     {"run"},
