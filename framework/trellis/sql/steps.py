@@ -123,7 +123,7 @@ def unsided(hints: PlanHints, query: Query) -> PlanHints:
     leading = []
     for each in hints.leading:
         block = next(block for block in query.blocks if tree_aliases(each.tree)[0] in block.aliases)
-        leading.append(Leading(told(each.tree, block)))
+        leading.append(Leading(_join(told(each.tree, block))))
     return replace(hints, leading=tuple(leading))
 
 
