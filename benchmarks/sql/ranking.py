@@ -39,6 +39,7 @@ METHODS = {
     "random": "chance",
     "plan-cost": "the planner's cost of the plan, nothing learned",
     "latency": "latency-predictor: regression of the measured gain",
+    "latency, centred": "the same, each query's gains less their mean (`center: true`)",
     "airl-sorted": "AIRL, experts are plans measured faster than the default, negatives the query's others",
     "airl": "AIRL, experts are all plans to the degree of their measured gain (`experts: graded`)",
     "latency + cost": "latency-predictor and the planner's cost, weight chosen on validation queries",
@@ -46,6 +47,7 @@ METHODS = {
 }
 LEARNED: dict[str, tuple[str, dict[str, Any]]] = {
     "latency": ("latency-predictor", {}),
+    "latency, centred": ("latency-predictor", {"center": True}),
     "airl-sorted": (
         "airl", {"experts": "rollouts", "negatives": "wrong", "match": "problem", "search_score": "l"},
     ),
@@ -181,7 +183,7 @@ def _fitted(
     method: str, data: Mapping[str, list[dict[str, Any]]], args: argparse.Namespace, seed: int
 ) -> dict[str, list[np.ndarray]]:
     """Return by set the scores of a fitted reward: as they were kept, or of a new fit."""
-    kept = args.fits / f"{method}-{args.prompt}-{seed}.json"
+    kept = args.fits / f"{method.replace(', ', '-')}-{args.prompt}-{args.updates}-{seed}.json"
     if not kept.exists():
         print(f"seed {seed}: {method}", flush=True)
         kind, config = LEARNED[method]
@@ -285,7 +287,7 @@ def main() -> None:
     parser.add_argument("--journal", type=Path, default=Path("runs/ranking.sqlite"))
     parser.add_argument("--scale", type=float, default=0.5)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--updates", type=int, default=250)
+    parser.add_argument("--updates", type=int, default=600)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--width", type=int, default=64)

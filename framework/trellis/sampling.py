@@ -79,10 +79,8 @@ def _legal(policy: Policy, task: Task, requests: Sequence[SampleRequest]) -> lis
                 cut=completion.finish == "length",
             )
         growing = [one for one in growing if one.trajectory.open and one.request.stop is None]
-    whole_now = [
-        one for row in rows for one in row if one.trajectory.finished and one.trajectory is not one.request.prefix
-    ]
-    for one, whole in zip(whole_now, policy.log_probs([_unended(one.trajectory) for one in whole_now]), strict=True):
+    whole_ones = [one for row in rows for one in row if one.trajectory.finished and not one.request.prefix.finished]
+    for one, whole in zip(whole_ones, policy.log_probs([_unended(one.trajectory) for one in whole_ones]), strict=True):
         one.trajectory = replace(whole, answer=task.answer(whole))
     return [[one.trajectory for one in row] for row in rows]
 

@@ -123,9 +123,7 @@ def unsided(hints: PlanHints, query: Query) -> PlanHints:
     leading = []
     for each in hints.leading:
         block = next(block for block in query.blocks if tree_aliases(each.tree)[0] in block.aliases)
-        tree = told(each.tree, block)
-        assert isinstance(tree, Join)
-        leading.append(Leading(tree))
+        leading.append(Leading(_join(told(each.tree, block))))
     return replace(hints, leading=tuple(leading))
 
 

@@ -15,6 +15,9 @@ class LatencyPredictorConfig(LearningConfig):
 
     steps: Literal["all", "last"] = "all"
     """Whether every prefix learns the mean gain of the plans that began with it, or the whole plan alone."""
+    center: bool = False
+    """Whether gains are fitted less their mean over a problem's rollouts in the batch: what is left is which plan of a query is
+    faster, not which query has much to gain. Draw batches by problem."""
     delta: float = Field(default=1.0, gt=0)
     """Errors above it, in natural logarithms of time, count linearly (Huber)."""
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 
 from trellis import Rollout, TrainablePolicy, Trajectory
@@ -46,7 +47,12 @@ class LatencyPredictor(StepReward):
             return None
         batch = self.policy.batch([rollout.trajectory for rollout in measured])
         device = batch.ids_BT.device
-        gain_B1 = torch.tensor([[rollout.outcome.gain] for rollout in measured], device=device, dtype=torch.float32)
+        gains = np.array([rollout.outcome.gain for rollout in measured], dtype=np.float32)
+        if self.config.center:
+            problems = np.array([rollout.trajectory.problem.id for rollout in measured])
+            for problem in np.unique(problems):
+                gains[problems == problem] -= gains[problems == problem].mean()
+        gain_B1 = torch.from_numpy(gains)[:, None].to(device)
         bounded_B1 = torch.tensor([[rollout.outcome.bounded] for rollout in measured], device=device)
         mask_BS = batch.step_mask_BS
         if self.config.steps == "last":
