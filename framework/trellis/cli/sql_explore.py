@@ -61,9 +61,11 @@ def explore(
     from trellis.plugins import build
     from trellis.types import Problem
 
-    config = ExploreConfig(tried=tried, seconds=seconds, share=share, seed=seed)
     if (query is None) == (recorded is None):
         raise typer.BadParameter("give a QUERY, or --recorded N for what the server has run, and not both")
+    if share is not None and share <= 2:
+        raise typer.BadParameter("--share must be above 2: every default is run twice before anything else is tried")
+    config = ExploreConfig(tried=tried, seconds=seconds, share=share, seed=seed)
     problems = [] if query is None else [Problem(named.name, named.sql) for named in _queries(query)]
     with _database(dsn, embedded, None, dialect=dialect) as backend, closing(Journal(memory)) as journal:
         if recorded is not None:
