@@ -54,7 +54,8 @@ def explore(
     any time, and go on with the same --memory.
     """
     from trellis.exploring.config import ExploreConfig
-    from trellis.exploring.explorer import Explored, Explorer
+    from trellis.exploring.explorer import Explorer
+    from trellis.exploring.visit import Explored
     from trellis.exploring.workload import explore_workload
     from trellis.memory.journal import Journal
     from trellis.memory.memory import Memory
