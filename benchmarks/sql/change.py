@@ -323,11 +323,10 @@ def analyze(site: Site, target: int) -> None:
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    known = generate(
-        GeneratorConfig(seed=arguments.seed, scale=arguments.scale, num_queries=4 * len(KNOWN), templates=KNOWN)
-    )
-    new = generate(GeneratorConfig(seed=arguments.seed, scale=arguments.scale, num_queries=2 * len(NEW), templates=NEW))
-    base = {q.id: q.sql for q in known.queries if q.id.endswith(("-000", "-001"))}
+    seed, scale, count = arguments.seed, arguments.scale, arguments.queries
+    known = generate(GeneratorConfig(seed=seed, scale=scale, num_queries=2 * count * len(KNOWN), templates=KNOWN))
+    new = generate(GeneratorConfig(seed=seed, scale=scale, num_queries=count * len(NEW), templates=NEW))
+    base = {q.id: q.sql for q in known.queries if int(q.id.rpartition("-")[2]) < count}
     constants = {q.id: q.sql for q in known.queries if q.id not in base}
     templates = {q.id: q.sql for q in new.queries}
     with tempfile.TemporaryDirectory(prefix="change-") as folder:
@@ -366,21 +365,21 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             rename = "ALTER TABLE customer RENAME COLUMN channel TO sales_channel"
             now = {name: sql.replace("c.channel", "c.sales_channel") for name, sql in now.items()}
             steps.append(change(site, "a renamed column", lambda: site.admin.execute(rename), now, seed=8))
-            steps.append(change(site, "three times the data", lambda: grow(site, arguments.scale), now, seed=9))
+            steps.append(change(site, "three times the data", lambda: grow(site, scale), now, seed=9))
             version = backend.server_version
         finally:
             site.close()
             backend.close()
     return {
-        "command": "python benchmarks/sql/change.py",
+        "command": f"python benchmarks/sql/change.py --seed {seed} --scale {scale:g} --queries {count}",
         "machine": {
             "python": platform.python_version(),
             "system": f"{platform.system()} {platform.machine()}",
             "cpus": os.cpu_count(),
             "postgresql": f"{version // 10_000}.{version % 10_000}",
         },
-        "seed": arguments.seed,
-        "scale": arguments.scale,
+        "seed": seed,
+        "scale": scale,
         "start": start,
         "changes": steps,
     }
@@ -471,7 +470,8 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--report", action="store_true", help="only write CHANGE.md again")
     parser.add_argument("--seed", type=int, default=2027)
-    parser.add_argument("--scale", type=float, default=0.25)
+    parser.add_argument("--scale", type=float, default=0.3)
+    parser.add_argument("--queries", type=int, default=2, help="of each template, and as many with other constants")
     arguments = parser.parse_args(words)
     if not arguments.report:
         RESULT.write_text(json.dumps(measure(arguments), indent=1) + "\n", encoding="utf-8")

@@ -19,13 +19,18 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from change import Site
 
 import trellis.sql
 from trellis import build
 from trellis.memory.journal import DecisionEntry, Journal, MeasurementEntry
+from trellis_workload.config import GeneratorConfig
+from trellis_workload.database import load
+from trellis_workload.generator import generate
 
 JOIN = "SELECT a.x, count(*) FROM a, b WHERE a.id = b.a AND a.x < {} GROUP BY a.x"
 HINTS = "HashJoin(a b) Leading((b a))"
+SHARE = 5.0
 
 
 def quartiles(values: Sequence[float]) -> dict[str, float]:
@@ -55,11 +60,45 @@ def _run(connection: Any, sql: str, values: Any) -> None:
     connection.execute(sql, values).fetchall()
 
 
+def cold(*, scale: float, num_queries: int, rounds: int) -> dict[str, Any]:
+    """Serve from an empty memory while exploring, and return what each round came to."""
+    workload = generate(GeneratorConfig(seed=2027, scale=scale, num_queries=num_queries))
+    queries = {q.id: q.sql for q in workload.queries}
+    with tempfile.TemporaryDirectory() as folder:
+        backend = build("postgres", {"directory": f"{folder}/pg"})
+        admin = backend.admin_dsn()
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
+        load(admin, workload)
+        site = Site(backend, admin, Path(folder) / "plans.db")
+        found = []
+        for number in range(rounds + 1):
+            if number:
+                site.explore(queries, iterations=1, share=SHARE, seed=number)
+            site.measure_defaults(queries)
+            found.append({**site.look(queries), "untouched": site.look_at_untouched(queries)})
+            print(json.dumps(found[-1]), flush=True)
+        site.close()
+        version = backend.server_version
+        backend.close()
+    return {"queries": len(queries), "scale": scale, "server_version": version, "rounds": found}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--executions", type=int, default=2000)
+    parser.add_argument("--cold", action="store_true", help="only serving while exploring, from an empty memory")
+    parser.add_argument("--scale", type=float, default=0.3)
+    parser.add_argument("--queries", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "serving.json")
     args = parser.parse_args()
+    known = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else {}
+    if args.cold:
+        known["cold_start"] = cold(scale=args.scale, num_queries=args.queries, rounds=args.rounds)
+        args.out.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+        return
     with tempfile.TemporaryDirectory() as folder:
         backend = build("postgres", {"directory": f"{folder}/pg"})
         dsn = backend.admin_dsn()
@@ -131,7 +170,7 @@ def main() -> None:
         journal.close()
         backend.close()
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    args.out.write_text(json.dumps({**known, **report}, indent=2) + "\n", encoding="utf-8")
     for part in ("look_up_ms", "statement_ms"):
         for name, row in report[part].items():
             shown = row.get("added", row)

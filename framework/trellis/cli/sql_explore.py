@@ -54,16 +54,19 @@ def explore(
     any time, and go on with the same --memory.
     """
     from trellis.exploring.config import ExploreConfig
-    from trellis.exploring.explorer import Explored, Explorer
+    from trellis.exploring.explorer import Explorer
+    from trellis.exploring.visit import Explored
     from trellis.exploring.workload import explore_workload
     from trellis.memory.journal import Journal
     from trellis.memory.memory import Memory
     from trellis.plugins import build
     from trellis.types import Problem
 
-    config = ExploreConfig(tried=tried, seconds=seconds, share=share, seed=seed)
     if (query is None) == (recorded is None):
         raise typer.BadParameter("give a QUERY, or --recorded N for what the server has run, and not both")
+    if share is not None and share <= 2:
+        raise typer.BadParameter("--share must be above 2: every default is run twice before anything else is tried")
+    config = ExploreConfig(tried=tried, seconds=seconds, share=share, seed=seed)
     problems = [] if query is None else [Problem(named.name, named.sql) for named in _queries(query)]
     with _database(dsn, embedded, None, dialect=dialect) as backend, closing(Journal(memory)) as journal:
         if recorded is not None:

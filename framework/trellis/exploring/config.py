@@ -30,8 +30,9 @@ class ExploreConfig(Config):
     """Seconds of executions in all; exploring stops before the query that would be next."""
     executions: int | None = Field(default=None, ge=1)
     """Executions in all, likewise."""
-    share: float | None = Field(default=None, gt=0)
-    """Seconds of executions in all, as a multiple of the seconds that the workload takes once by default, likewise."""
+    share: float | None = Field(default=None, gt=2)
+    """Seconds of executions in all, as a multiple of the seconds that the workload takes once by default, likewise; above 2,
+    because every default is run twice before anything else is tried."""
     measure: MeasureConfig = MeasureConfig(floor_ms=5.0)
     """The protocol of verification."""
     serving: ServingConfig = ServingConfig()

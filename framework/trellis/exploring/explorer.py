@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from trellis.contracts import DatabaseBackend, Execution, Proposal, Proposer, Situation, Tried
 from trellis.errors import ConnectionLostError, DatabaseError, HintError, SQLError
 from trellis.exploring.config import ExploreConfig
+from trellis.exploring.visit import Explored, Spent, Try, Visit
 from trellis.measuring.measure import measure
 from trellis.memory.drift import drift_of, ground_of, note_catalog
 from trellis.memory.journal import DecisionEntry, ExecutionEntry, Journal, MeasurementEntry, query_key
@@ -34,61 +34,6 @@ from trellis.types import Problem
 
 Ranker = Callable[[Situation, Sequence[Proposal]], Sequence[Proposal]]
 """Puts proposals into the order in which they should be tried, before any of them runs."""
-
-
-@dataclass(slots=True)
-class Spent:
-    """What exploring has cost so far."""
-
-    executions: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Explored:
-    """What a visit to a query came to.
-
-    Attributes:
-        key: The query's key in the journal.
-        default_ms: The default's time.
-        best_ms: The smallest time of what may be served now; the default's where that is nothing.
-        proposed: Hints that were proposed.
-        tried: Those that ran.
-        verified: Those that were measured in pairs.
-        decision: What was decided in this visit; None where what held before holds on.
-        skipped: Why the query was left alone; empty otherwise.
-    """
-
-    key: str
-    default_ms: float
-    best_ms: float
-    proposed: int = 0
-    tried: int = 0
-    verified: int = 0
-    decision: DecisionEntry | None = None
-    skipped: str = ""
-
-
-@dataclass(slots=True)
-class _Try:
-    proposal: Proposal
-    plan: Plan
-    latency_ms: float | None = None
-    limit_ms: float = 0.0
-    failure: str = ""
-    reason: str = ""
-
-
-@dataclass(slots=True)
-class _Visit:
-    """What is known of a query while it is explored."""
-
-    key: str
-    query: Query
-    plan: Plan
-    default_ms: float = 0.0
-    digest: str | None = None
-    tries: list[_Try] = field(default_factory=list)
 
 
 class Explorer:
@@ -199,7 +144,7 @@ class Explorer:
         situation = self.situation(problem, query, tried=[tried_of(m) for m in holding])
         proposals = self.proposer.propose(situation, c.proposals, seed=seed)
         ranked = proposals if self.rank is None else self.rank(situation, proposals)
-        visit = _Visit(key, query, situation.plan, default_ms, self._defaults[key][1])
+        visit = Visit(key, query, situation.plan, default_ms, self._defaults[key][1])
         first = [Proposal(parse_hints(m.hints), m.source) for m in again[: c.tried]]
         visit.tries = self._new_plans(key, situation, [*first, *ranked])
         with self.database.alone():
@@ -308,7 +253,7 @@ class Explorer:
         catalog, version = self.database.catalog(), self.database.server_version
         return drift_of(query, self.journal, catalog, version, planner=self.database if planner else None)
 
-    def _new_plans(self, key: str, situation: Situation, proposals: Sequence[Proposal]) -> list[_Try]:
+    def _new_plans(self, key: str, situation: Situation, proposals: Sequence[Proposal]) -> list[Try]:
         """Return the first `tried` proposals whose plans are neither the default's nor one that has run before."""
         known: set[Shape] = {situation.plan.shape()}
         for tried in situation.tried:
@@ -318,7 +263,7 @@ class Explorer:
                     self._shapes[key, tried.hints] = plan.shape()
             if (key, tried.hints) in self._shapes:
                 known.add(self._shapes[key, tried.hints])
-        found: list[_Try] = []
+        found: list[Try] = []
         for proposal in proposals:
             if len(found) == self.config.tried:
                 break
@@ -326,10 +271,10 @@ class Explorer:
             if plan is not None and plan.shape() not in known:
                 known.add(plan.shape())
                 self._shapes[key, proposal.hints] = plan.shape()
-                found.append(_Try(proposal, plan))
+                found.append(Try(proposal, plan))
         return found
 
-    def _climb(self, visit: _Visit) -> None:
+    def _climb(self, visit: Visit) -> None:
         """Try every plan under longer and longer time-outs, until it ends or can no longer be the best."""
         c = self.config
         best_ms = visit.default_ms
@@ -352,7 +297,7 @@ class Explorer:
                     else:
                         best_ms = min(best_ms, ended.latency_ms)
 
-    def _data_changed(self, visit: _Visit) -> bool:
+    def _data_changed(self, visit: Visit) -> bool:
         """Whether the default's result is another than it was: then this visit's tries tell of nothing but their times."""
         found = self._run_default(visit.key, visit.query)
         changed = isinstance(found, str) or found[1] != visit.digest
@@ -361,7 +306,7 @@ class Explorer:
             self._defaults.pop(visit.key, None)
         return changed
 
-    def _verify(self, visit: _Visit, *, seed: int) -> set[PlanHints]:
+    def _verify(self, visit: Visit, *, seed: int) -> set[PlanHints]:
         """Measure the best of what ran faster than the default in pairs, and return which were."""
         c = self.config
         fast = [one for one in visit.tries if one.latency_ms is not None and not one.failure]
@@ -401,7 +346,7 @@ class Explorer:
             )
         return set(variants.values())
 
-    def _once(self, visit: _Visit, one: _Try) -> MeasurementEntry:
+    def _once(self, visit: Visit, one: Try) -> MeasurementEntry:
         """Return what a try that was not verified tells: its time, or a bound on it; never enough to be served."""
         reason = one.reason
         if one.failure:
@@ -436,7 +381,7 @@ class Explorer:
             ),
         )
 
-    def _execute(self, visit: _Visit, hints: PlanHints, timeout_ms: float) -> Execution | DatabaseError:
+    def _execute(self, visit: Visit, hints: PlanHints, timeout_ms: float) -> Execution | DatabaseError:
         """Run once, noted, and return how it went, or what the database says where it refuses."""
         try:
             execution = self.database.execute(visit.query, hints, timeout_ms=timeout_ms)

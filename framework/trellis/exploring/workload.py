@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from trellis.exploring.explorer import Explored, Explorer
+from trellis.exploring.explorer import Explorer
+from trellis.exploring.visit import Explored
 from trellis.types import Problem
 
 

@@ -167,6 +167,12 @@ def test_explore_takes_a_file_or_a_folder_and_keeps_what_it_finds(given, trellis
     journal.close()
 
 
+def test_a_share_that_leaves_nothing_to_explore_is_refused(trellis, folder):
+    code, _, err = trellis("explore", JOIN, "--memory", "plans.db", "--embedded", folder, "--share", 1.5)
+    assert code
+    assert "above 2" in " ".join(err.split())
+
+
 def test_rebuild_makes_a_damaged_index_anew(trellis, memory, folder):
     place = ("--memory", memory, "--embedded", folder)
     file = memory.with_name(memory.name + ".vectors")

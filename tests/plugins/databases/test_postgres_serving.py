@@ -674,6 +674,10 @@ def test_what_changes_nothing_of_a_plan_is_served_on(connect, plain, journal, ba
     plain.execute("ALTER TABLE g ADD COLUMN more int")
     connection.serving.synchronise(schema=True)
     assert holds(journal, backend, measured) == ("serve", "measured faster")
+    # Somebody decides on another query: that is read without looking at the schema again.
+    other = journal.add_query(backend.parse(JOIN))
+    journal.decide(DecisionEntry(other, backend.identity, "keep default", "", "nothing is worth serving"))
+    connection.serving.synchronise()
     assert rows(connection, growing) == rows(plain, growing)
     assert connection.serving.counts()["served"] == 1
 

@@ -72,6 +72,7 @@ class Serving:
         self._mark = (-1, -1)
         self._looked_at = 0.0
         self._look_due = False
+        self._held: dict[int, tuple[str, int]] = {}
         self._compared: dict[int, list[str]] | None = None
         self._ledgers: dict[int, Ledger] = {}
         self._withdrawn: set[int] = set()
@@ -319,8 +320,8 @@ class Serving:
             if plan is None:
                 continue
             m = plan.measurement
-            drift = growth(m, catalog)
-            if not drift and (m.catalog_version, m.server_version) != (catalog.version, version):
+            drift, here = growth(m, catalog), (catalog.version, version)
+            if not drift and here not in ((m.catalog_version, m.server_version), self._held.get(decision.id)):
                 if planner is None:
                     self._look_due = True
                     continue
@@ -329,6 +330,7 @@ class Serving:
             if drift:
                 self._withdraw(plan, f"{drift}: not served until it is verified again")
                 continue
+            self._held[decision.id] = here
             plans[key], texts[key] = plan, entry.sql
             fingerprints.add(entry.fingerprint)
         if plans != self._state.plans:
