@@ -6,8 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from trellis.component import load
 from trellis.errors import CapabilityError
 from trellis.sql.catalog import Catalog
 from trellis.sql.hints import PlanHints
@@ -81,6 +82,9 @@ class DatabaseBackend(ABC):
 
     dialect: str = "postgres"
     """sqlglot's name for the language of its queries."""
+    connections: ClassVar[tuple[str, str] | None] = None
+    """"module:Class" of what `connection_class` returns, the second for asyncio; named and not imported, as a component's
+    factory is, for they stand on the backend. None of a database that serves nothing."""
 
     @property
     @abstractmethod
@@ -210,7 +214,10 @@ class DatabaseBackend(ABC):
         Raises:
             CapabilityError: The database serves nothing.
         """
-        raise CapabilityError(cls.__name__, capability="serving connection", mend="serve from PostgreSQL.")
+        if cls.connections is None:
+            raise CapabilityError(cls.__name__, capability="serving connection", mend="serve from PostgreSQL.")
+        found: type[Any] = load(cls.connections[1 if asynchronous else 0])
+        return found
 
     @classmethod
     def written(cls, query: Query, hints: PlanHints, dialect: str) -> HintedStatement:

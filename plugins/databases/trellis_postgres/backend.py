@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
-from typing import Any
 
 import psycopg
 
@@ -63,6 +62,10 @@ class Postgres(DatabaseBackend):
 
     Config = PostgresConfig
     dialect = "postgres"
+    connections = (
+        "trellis_postgres.serving.connection:Connection",
+        "trellis_postgres.serving.connection:AsyncConnection",
+    )
 
     def __init__(self, config: PostgresConfig) -> None:
         self.config = config
@@ -287,13 +290,6 @@ class Postgres(DatabaseBackend):
         if self._server is None:
             return setup_role(self._address(), role=role, dry_run=dry_run)
         return setup_role(self.admin_dsn(), role=role, login=True, dry_run=dry_run)
-
-    @classmethod
-    def connection_class(cls, *, asynchronous: bool = False) -> type[Any]:
-        """Return a subclass of psycopg's `Connection` or `AsyncConnection`."""
-        from trellis_postgres.serving.connection import AsyncConnection, Connection
-
-        return AsyncConnection if asynchronous else Connection
 
     @classmethod
     def written(cls, query: Query, hints: PlanHints, dialect: str) -> HintedStatement:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from psycopg import errors, pq
@@ -34,13 +34,6 @@ _ATTEMPTS = 5
 _FAILED = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.BAD_RESPONSE)
 _UNIT_MS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 _DURATION = re.compile(r"(\d+)(ms|s|min|h|d)?")
-
-
-def settings_text(settings: Mapping[str, str], timeout_ms: float) -> bytes:
-    """Return the statements that say the user's time-out and set the plan's, and its settings, until the transaction's end."""
-    values = {**settings, "statement_timeout": str(max(1, round(timeout_ms)))}
-    sets = [f"SET LOCAL {name} = {_literal(value)}" for name, value in values.items()]
-    return "; ".join(["SHOW statement_timeout", *sets]).encode()
 
 
 def own_timeout_ms(shown: bytes) -> float:
@@ -153,9 +146,3 @@ def _failure(results: list[PGresult]) -> PGresult | None:
 
 def _num_rows(cursor: Any) -> int | None:
     return None if cursor.pgresult is None else int(cursor.pgresult.ntuples)
-
-
-def _literal(text: str) -> str:
-    if "\\" in text:
-        raise ValueError(f"a setting holds a backslash: {text}")
-    return "'" + text.replace("'", "''") + "'"

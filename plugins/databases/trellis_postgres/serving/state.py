@@ -16,7 +16,6 @@ from trellis.sql.query import Query
 from trellis.sql.reader import parse_query
 from trellis.sql.safety import check_safe
 from trellis_postgres.dialects.base import HintDialect
-from trellis_postgres.serving.guard import settings_text
 from trellis_postgres.serving.recognition import Readings, Value, is_select, read, template
 
 REMEMBERED = 4096
@@ -133,4 +132,17 @@ def _statement(
     sql = readings.restored(hinted.sql)
     if sql is None:
         return None
-    return Statement(plan, sql.encode(), settings_text(hinted.settings, plan.timeout_ms))
+    return Statement(plan, sql.encode(), _settings(hinted.settings, plan.timeout_ms))
+
+
+def _settings(settings: Mapping[str, str], timeout_ms: float) -> bytes:
+    """Return the statements that say the user's time-out and set the plan's, and its settings, until the transaction's end."""
+    values = {**settings, "statement_timeout": str(max(1, round(timeout_ms)))}
+    sets = [f"SET LOCAL {name} = {_literal(value)}" for name, value in values.items()]
+    return "; ".join(["SHOW statement_timeout", *sets]).encode()
+
+
+def _literal(text: str) -> str:
+    if "\\" in text:
+        raise ValueError(f"a setting holds a backslash: {text}")
+    return "'" + text.replace("'", "''") + "'"
