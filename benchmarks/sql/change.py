@@ -402,12 +402,16 @@ def report(result: dict[str, Any]) -> str:
     def worst(look: Mapping[str, Any]) -> str:
         return f"{look['worst']:.2f}, {look['regressions']} of {look['suspected']}"
 
+    def parts(reasons: Sequence[str]) -> str:
+        found = list(dict.fromkeys(part for reason in reasons for part in reason.split("; ")))
+        return "; ".join(found[:3]) + (f"; and {len(found) - 3} more of the kind" if len(found) > 3 else "")
+
     fates = "\n".join(
         f"| {s['change']} | {s['queries']} | {s['served_before']} | {s['withdrawn']} | {s['kept']} | {s['verified']} "
         f"| {s['verified_and_served']} | {s['looks']['explored']['served']} |"
         for s in changes
     )
-    reasons = "\n".join(f"- {s['change']}: {'; '.join(s['reasons'])}" for s in changes if s["reasons"])
+    reasons = "\n".join(f"- {s['change']}: {parts(s['reasons'])}" for s in changes if s["reasons"])
     curve = "\n".join(
         f"| {s['change']} | {s['looks']['explored']['default_ms'] / 1000:.2f} s "
         f"| {' | '.join(share(s['looks'][name]) for name in LOOKS)} "

@@ -133,6 +133,8 @@ def slow_by_default(database):
     with psycopg.connect(database.admin_dsn(), autocommit=True) as connection:
         connection.execute("ALTER ROLE trellis_reader RESET ALL")
         connection.execute("ALTER ROLE trellis_reader SET default_transaction_read_only = on")
+    # A connection that it made meanwhile would keep the role's settings.
+    database._session.close()
 
 
 def test_what_is_faster_is_verified_and_decided(slow_by_default, memory):
