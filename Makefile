@@ -48,7 +48,7 @@ $(VLLM_READY): pyproject.toml constraints.txt
 	$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $(VLLM_READY)
 
-test-vllm: $(VLLM_READY)  ## the policies on vLLM, on a real engine on the CPU: ten minutes, and the set-up before the first time
+test-vllm: $(VLLM_READY)  ## the policies on vLLM, on a real engine on the CPU: a quarter of an hour, and the set-up before the first time
 	VLLM_ENABLE_V1_MULTIPROCESSING=0 VLLM_CPU_KVCACHE_SPACE=1 VLLM_NO_USAGE_STATS=1 HF_HUB_OFFLINE=1 $(VLLM_VENV)/bin/python -m pytest tests/plugins/policies/test_vllm.py
 
 quick: $(READY)  ## everything but what takes minutes
