@@ -1,8 +1,9 @@
 """Query optimizers that evolve, measured: all methods on the same plans, at equal executions and equal seconds.
 
-    python benchmarks/sefrqo                                  everything that is missing: seeds 0, 1, 2 of the generated shop
+    python benchmarks/sefrqo                                  what is missing: seeds 0, 1, 2 of the generated shop
     python benchmarks/sefrqo --quick                          all of it at toy sizes (minutes), into a folder of its own
     python benchmarks/sefrqo --seeds 0 --methods neighbours portfolio
+    python benchmarks/sefrqo --parts ablation                 what the portfolio's parts and the prompt's references are worth
     python benchmarks/sefrqo --data DIR                       tables and queries of a folder in place of the shop
     python benchmarks/sefrqo --report                         RESULTS.md, from results/*.json
 
@@ -36,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python benchmarks/sefrqo", description=__doc__.splitlines()[0])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS[:3]))
     parser.add_argument("--data", type=Path, help="a folder with schema.sql, csv/*.csv.gz and queries.sql")
     parser.add_argument("--quick", action="store_true", help="toy sizes: to see that everything runs")
     parser.add_argument("--report", action="store_true", help="only write RESULTS.md")
