@@ -153,7 +153,8 @@ def _below(mean: np.ndarray, sigma: float, bounds: np.ndarray) -> np.ndarray:
     z = np.maximum((bounds - mean) / sigma, -6.0)
     density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
     mass = np.array([(1 + erf(each / 2**0.5)) / 2 for each in z])
-    return np.minimum(np.maximum(mean - sigma * density / mass, SLOWEST), bounds)
+    expected: np.ndarray = np.clip(mean - sigma * density / mass, SLOWEST, bounds)
+    return expected
 
 
 def _features(number: int, plan: Plan | None, default: Plan | None) -> dict[str, float]:
