@@ -168,6 +168,8 @@ def all_scores(
         for name in SETS
     }
     for method in args.methods:
+        if args.kept and not _kept(method, args, seed).exists():
+            continue
         given = _fitted(method, data, args, seed)
         scale = LEARNED[method][1].get("grade_temperature", 1.0)
         both = _weighted(given["validation"], data["validation"], scale)
@@ -179,11 +181,16 @@ def all_scores(
     return found
 
 
+def _kept(method: str, args: argparse.Namespace, seed: int) -> Path:
+    path: Path = args.fits / f"{method.replace(', ', '-')}-{args.prompt}-{args.updates}-{seed}.json"
+    return path
+
+
 def _fitted(
     method: str, data: Mapping[str, list[dict[str, Any]]], args: argparse.Namespace, seed: int
 ) -> dict[str, list[np.ndarray]]:
     """Return by set the scores of a fitted reward: as they were kept, or of a new fit."""
-    kept = args.fits / f"{method.replace(', ', '-')}-{args.prompt}-{args.updates}-{seed}.json"
+    kept = _kept(method, args, seed)
     if not kept.exists():
         print(f"seed {seed}: {method}", flush=True)
         kind, config = LEARNED[method]
@@ -255,15 +262,16 @@ def compare(data: Mapping[str, list[dict[str, Any]]], args: argparse.Namespace) 
     ]
     result: dict[str, Any] = {}
     for name in SETS:
-        methods = by_seed[0][name]
-        mean = {
-            m: {k: list(np.mean([one[name][m][k] for one in by_seed], axis=0)) for k in methods[m]} for m in methods
-        }
+        seeds: dict[str, list[dict[str, list[float]]]] = {}
+        for one in by_seed:
+            for method, values in one[name].items():
+                seeds.setdefault(method, []).append(values)
+        mean = {m: {k: list(np.mean([one[k] for one in ones], axis=0)) for k in ones[0]} for m, ones in seeds.items()}
         oracle = measures([gains_of(query) for query in data[name]], data[name])
         result[name] = {
             "queries": len(data[name]),
             "methods": summary({**mean, "oracle": oracle}),
-            "seeds": {m: [float(np.nanmean(one[name][m]["spearman"])) for one in by_seed] for m in methods},
+            "seeds": {m: [float(np.nanmean(one["spearman"])) for one in ones] for m, ones in seeds.items()},
             "airl against": {m: paired(mean["airl"], mean[m]) for m in mean if m != "airl"} if "airl" in mean else {},
         }
     return result
@@ -282,6 +290,7 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true")
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--fit", type=int, help="a seed")
+    parser.add_argument("--kept", action="store_true", help="compare what is kept, whatever seeds lack a fit")
     parser.add_argument("--fits", type=Path, default=Path("runs/ranking-fits"))
     parser.add_argument("--directory", type=Path, default=Path("runs/ranking-postgres"), help="the embedded server's")
     parser.add_argument("--journal", type=Path, default=Path("runs/ranking.sqlite"))

@@ -29,8 +29,9 @@ def _setting(settings: Mapping[str, str], training: Mapping[str, int]) -> str:
     return (
         "`python benchmarks/sql/ranking.py --measure` once, then `python benchmarks/sql/ranking.py`: "
         f"{training['queries']} training queries with {training['plans']} measured plans, scale {settings['scale']}, "
-        f"{settings['updates']} updates of a network of {settings['layers']} layers and width {settings['width']}, "
-        f"{settings['seeds']} seed(s). In brackets 95% intervals of resampled queries (a query's value is the mean over seeds)."
+        f"{settings['updates']} updates of a network of {settings['layers']} layers and width {settings['width']}, a batch of "
+        "whole queries, 32 plans or more. In brackets 95% intervals of resampled queries (a query's value is the mean over "
+        "seeds)."
     )
 
 

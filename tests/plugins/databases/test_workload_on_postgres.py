@@ -49,7 +49,8 @@ def test_every_measured_plan_is_experience_with_its_newest_gain(task):
     assert found[log(2.0)].outcome.correct
     assert not found[log(0.5)].outcome.correct
     assert [gain for gain, r in found.items() if r.outcome.bounded] == [log(0.2)]
-    assert task.hints(found[log(2.0)].trajectory) == parse_hints(FAST)
+    (leading,) = task.hints(found[log(2.0)].trajectory).leading
+    assert str(leading) in {"Leading(((u o) i))", "Leading(((o u) i))"}
     (trace,) = task.traces(split_of(task))
     assert trace == found[log(2.0)].trajectory
 
