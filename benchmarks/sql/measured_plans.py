@@ -76,7 +76,7 @@ def candidates(situation: Situation, *, seed: int) -> list[Proposal]:
         )
     ]
     seen = {situation.plan.shape()}
-    found = []
+    found: list[Proposal] = []
     # The planner's and the neighbouring ones first: there are few of them.
     for proposal in chain(*reversed(proposed), build("random-orders", {}).propose(situation, 40, seed=seed + 1)):
         plan = situation.plan_of(PlanHints(leading=proposal.hints.leading)) if proposal.hints.leading else None

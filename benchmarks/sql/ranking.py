@@ -122,14 +122,14 @@ def scored(reward: Any, queries: Sequence[dict[str, Any]], prompt: str) -> list[
     return [np.array([row[-1] for row in reward.score([r.trajectory for r in rollouts(q, prompt)])]) for q in queries]
 
 
-def ranks(values: Sequence[float]) -> np.ndarray:
+def ranks(values: np.ndarray) -> np.ndarray:
     """Return ranks from 1, equal values sharing the mean of theirs."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
     return ((ends - counts + 1 + ends) / 2)[inverse]
 
 
-def spearman(scores: Sequence[float], gains: Sequence[float]) -> float:
+def spearman(scores: np.ndarray, gains: np.ndarray) -> float:
     """Return Spearman's correlation; NaN where all gains are alike, 0 where all scores are."""
     a, b = ranks(scores), ranks(gains)
     if b.std() == 0:
@@ -235,13 +235,21 @@ def summary(found: Mapping[str, Mapping[str, list[float]]]) -> dict[str, Any]:
     return table
 
 
+def _mean(values: np.ndarray) -> np.ndarray:
+    return np.asarray(values.mean(-1))
+
+
+def _geometric(values: np.ndarray) -> np.ndarray:
+    return np.asarray(np.exp(values.mean(-1)))
+
+
 def paired(one: Mapping[str, list[float]], other: Mapping[str, list[float]]) -> dict[str, list[float]]:
     """Return differences of correlations, and ratios of speed-ups, with intervals over queries."""
     found = {}
     for name in one:
         difference = np.array(one[name]) - np.array(other[name])
         difference = difference[~np.isnan(difference)]
-        shown = (lambda v: v.mean(-1)) if name == "spearman" else (lambda v: np.exp(v.mean(-1)))
+        shown = _mean if name == "spearman" else _geometric
         found[name] = [float(shown(difference)), *interval(difference, shown)]
     return found
 
@@ -307,7 +315,7 @@ def main() -> None:
             _fitted(method, data, args, args.fit)
     else:
         data = load()
-        result = {
+        result: dict[str, Any] = {
             "settings": {name: str(getattr(args, name)) for name in SETTINGS},
             "training": {"queries": len(data["train"]), "plans": sum(len(q["plans"]) for q in data["train"])},
             "sets": compare(data, args),
