@@ -122,14 +122,14 @@ def scored(reward: Any, queries: Sequence[dict[str, Any]], prompt: str) -> list[
     return [np.array([row[-1] for row in reward.score([r.trajectory for r in rollouts(q, prompt)])]) for q in queries]
 
 
-def ranks(values: Sequence[float]) -> np.ndarray:
+def ranks(values: np.ndarray) -> np.ndarray:
     """Return ranks from 1, equal values sharing the mean of theirs."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
     return ((ends - counts + 1 + ends) / 2)[inverse]
 
 
-def spearman(scores: Sequence[float], gains: Sequence[float]) -> float:
+def spearman(scores: np.ndarray, gains: np.ndarray) -> float:
     """Return Spearman's correlation; NaN where all gains are alike, 0 where all scores are."""
     a, b = ranks(scores), ranks(gains)
     if b.std() == 0:
@@ -148,7 +148,7 @@ def measures(scores: Sequence[np.ndarray], queries: Sequence[dict[str, Any]]) ->
     for values, query in zip(scores, queries, strict=True):
         gains = gains_of(query)
         order = np.argsort(-values, kind="stable")
-        found["spearman"].append(spearman(values.tolist(), gains.tolist()))
+        found["spearman"].append(spearman(values, gains))
         found["first"].append(float(gains[order[0]]))
         for k in TOP:
             found[f"top {k}"].append(max(0.0, float(gains[order[:k]].max())))
@@ -235,12 +235,12 @@ def summary(found: Mapping[str, Mapping[str, list[float]]]) -> dict[str, Any]:
     return table
 
 
-def _mean(values: np.ndarray) -> Any:
-    return values.mean(-1)
+def _mean(values: np.ndarray) -> np.ndarray:
+    return np.asarray(values.mean(-1))
 
 
-def _geometric_mean(values: np.ndarray) -> Any:
-    return np.exp(values.mean(-1))
+def _geometric(values: np.ndarray) -> np.ndarray:
+    return np.asarray(np.exp(values.mean(-1)))
 
 
 def paired(one: Mapping[str, list[float]], other: Mapping[str, list[float]]) -> dict[str, list[float]]:
@@ -249,7 +249,7 @@ def paired(one: Mapping[str, list[float]], other: Mapping[str, list[float]]) -> 
     for name in one:
         difference = np.array(one[name]) - np.array(other[name])
         difference = difference[~np.isnan(difference)]
-        shown = _mean if name == "spearman" else _geometric_mean
+        shown = _mean if name == "spearman" else _geometric
         found[name] = [float(shown(difference)), *interval(difference, shown)]
     return found
 
