@@ -104,7 +104,16 @@ def run(
     workload = shop(seed, sizes, server) if data is None else folder(data, seed, server)
     with (
         closing(workload.database),
-        closing(Cell(workload, database=workload.database, root=root / name, sizes=sizes, seed=seed)) as cell,
+        closing(
+            Cell(
+                workload,
+                database=workload.database,
+                root=root / name,
+                sizes=sizes,
+                seed=seed,
+                unusable=done.get("workload", {}).get("unusable"),
+            )
+        ) as cell,
     ):
         done["workload"] = cell.described()
         keep(f"{sum(len(problems) for problems in cell.sets.values())} queries, {len(cell.unusable)} left out")

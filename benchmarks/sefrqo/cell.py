@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,16 @@ class Cell:
         seed: Of all that is drawn.
     """
 
-    def __init__(self, workload: Workload, *, database: DatabaseBackend, root: Path, sizes: Sizes, seed: int) -> None:
+    def __init__(
+        self,
+        workload: Workload,
+        *,
+        database: DatabaseBackend,
+        root: Path,
+        sizes: Sizes,
+        seed: int,
+        unusable: Mapping[str, str] | None = None,
+    ) -> None:
         self.workload = workload
         self.database = database
         self.root = root
@@ -74,11 +83,13 @@ class Cell:
         self.truth = Truth(root / "truth.sqlite", database)
         self.embedder: Embedder = build("sql-features", database=Replayed(self.truth))
         self.sets: dict[str, list[Problem]] = {}
-        self.unusable: dict[str, str] = dict(workload.unusable)
+        self.unusable: dict[str, str] = {**workload.unusable, **(unusable or {})}
         for name, problems in workload.sets.items():
             self.sets[name] = [problem for problem in problems if self._measurable(problem)]
 
     def _measurable(self, problem: Problem) -> bool:
+        if problem.id in self.unusable:
+            return False
         try:
             self.truth.default(self.database.parse(problem.text))
         except CannotBeMeasuredError as error:
