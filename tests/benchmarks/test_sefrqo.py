@@ -134,7 +134,7 @@ class Scripted(DatabaseBackend):
     def parse(self, sql):
         return parse_query(sql)
 
-    def hinted(self, query, hints=NO_HINTS):
+    def statement(self, query, hints):
         return HintedStatement(query.sql)
 
     def explain(self, query, hints=NO_HINTS, *, timeout_ms=None):

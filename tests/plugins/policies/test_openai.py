@@ -274,7 +274,8 @@ def test_when_all_endpoints_are_dead_the_error_comes_and_the_rest_is_dropped(ser
     dead.shutdown()
     dead.server_close()
     policy = make(dead, model="tiny", retries=2)
-    with pytest.raises(EndpointError, match="given up after 3 attempts") as caught:
+    # Several are under way when the third attempt fails.
+    with pytest.raises(EndpointError, match=r"given up after \d attempts") as caught:
         policy.sample([SampleRequest(START, n=1, max_tokens=4, seed=seed) for seed in range(200)])
     assert caught.value.status is None
     assert caught.value.endpoint == dead.url

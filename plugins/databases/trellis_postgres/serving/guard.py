@@ -82,13 +82,17 @@ def guarded(
     failed = _failure(answers)
     if failed is None:
         own_ms = own_timeout_ms(next(each.get_value(0, 0) for each in answers if each.nfields))
-        timeout_ms = min(found.plan.timeout_ms, own_ms)
-        if own_ms < found.plan.timeout_ms:
+        timeout_ms = found.plan.timeout_ms
+        if own_ms < timeout_ms:
+            started = time.perf_counter()
             pgconn.send_query(b"SET LOCAL statement_timeout = %d" % own_ms)
             failed = _failure((yield from execute(pgconn)))
+            latency_ms = (time.perf_counter() - started) * 1000
     if failed is None:
-        cursor._execute_send(_hinted(cursor, asked, found.sql), force_extended=True, binary=binary)
+        timeout_ms = min(timeout_ms, own_ms)
+        # Before it is sent: the server's clock must not run ahead of ours, or its time-out would pass for a cancellation.
         started = time.perf_counter()
+        cursor._execute_send(_hinted(cursor, asked, found.sql), force_extended=True, binary=binary)
         results = yield from execute(pgconn)
         latency_ms = (time.perf_counter() - started) * 1000
         failed = _failure(results)
