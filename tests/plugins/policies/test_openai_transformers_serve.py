@@ -34,9 +34,9 @@ START = Trajectory(Problem("p", "12"), "12\n")
 
 @pytest.fixture(scope="module")
 def directories(tmp_path_factory):
-    """Make a model's directory: of a type, with a chat template, and where a server finds the answer in what was written."""
+    """Make a model's directory: of a type, with a chat template, and a template by which servers find the answer in a reply."""
 
-    def make(model_type, *, chat_template=TEMPLATE, end="<|end|>", response_template=None):
+    def make(model_type, *, chat_template=TEMPLATE, end="<|end|>", end_scale=0.0, response_template=None):
         path = tmp_path_factory.mktemp("served")
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -63,9 +63,9 @@ def directories(tmp_path_factory):
         # Untrained, it would as soon write bytes that are no text as text.
         with torch.no_grad():
             ascii_ids = [i for token, i in fast.get_vocab().items() if token.isascii() and i >= len(special)]
-            others = [i for i in range(len(fast)) if i not in ascii_ids]
-            model.get_output_embeddings().weight[others] = 0.0
-            model.get_output_embeddings().weight[ascii_ids] *= 20.0
+            scale = torch.zeros(len(fast), 1)
+            scale[ascii_ids], scale[fast.eos_token_id] = 20.0, end_scale
+            model.get_output_embeddings().weight *= scale
         model.generation_config.do_sample = True
         model.save_pretrained(path)
         return str(path)
@@ -145,16 +145,19 @@ def test_greedy_completions_are_those_of_transformers(make, directory):
     ids=["llama", "llama-chatml", "qwen2-chatml", "qwen2-response-template"],
 )
 def test_greedy_turns_are_those_of_transformers(make, directories, made):
-    directory = directories(**made)
+    directory = directories(**made, end_scale=40.0)
+    ends = set()
     for system_prompt in (None, "Add."):
         local = {"model": directory, "cpu_threads": 1, "device": "cpu", "system_prompt": system_prompt}
         local = build("transformers", local)
         served = make("openai-chat", model=directory, system_prompt=system_prompt)
-        for prompt in ("12\n", "4 + 5", "1"):
-            request = SampleRequest(Trajectory(Problem("p", prompt), prompt), max_tokens=12, temperature=0.0)
+        for prompt in map(str, range(12)):
+            request = SampleRequest(Trajectory(Problem("p", prompt), prompt), max_tokens=24, temperature=0.0)
             ((found,),), ((expected,),) = served.sample([request]), local.sample([request])
             assert found.text == expected.text
             assert (found.num_tokens, found.finish) == (expected.num_tokens, expected.finish)
+            ends.add(found.finish)
+    assert "end" in ends
 
 
 @pytest.mark.parametrize("use", ["openai", "openai-chat"])
