@@ -89,6 +89,7 @@ class InferenceServer(ThreadingHTTPServer):
     """A real HTTP server with OpenAI's completions and chat API around a policy, and vLLM's additions to them.
 
     Attributes:
+        policy: Takes text as it is (`chat: false`): the chat API's templates are the server's affair.
         faults: What happens to the next requests instead of an answer, in order: a status with headers and body, "drop" the
             connection, or a number of seconds to be slow for.
         requests: The bodies received, in order.
@@ -136,6 +137,20 @@ class InferenceServer(ThreadingHTTPServer):
         )
         (completions,) = self.policy.sample([request])
         return [self.choice(completion, body, stop=stop) for completion in completions]
+
+    def read(self, body):
+        """Return a conversation as a prompt, with what is written of the answer: by a template as vLLM does."""
+        turns = body["messages"]
+        if self.policy.tokenizer.chat_template is None:
+            text = {turn["role"]: turn["content"] for turn in turns}
+            return text.get("system", "") + text["user"], text.get("assistant", "")
+        prompt = self.policy.tokenizer.apply_chat_template(
+            turns,
+            tokenize=False,
+            add_generation_prompt=body.get("add_generation_prompt", True),
+            continue_final_message=body.get("continue_final_message", False),
+        )
+        return prompt, ""
 
     def choice(self, completion, body, *, stop):
         tokens = [*completion.pieces]
@@ -229,10 +244,9 @@ class _Handler(BaseHTTPRequestHandler):
         return self.answer(choices, sum(choice.pop("count") for choice in choices))
 
     def chat(self, body):
-        turns = {turn["role"]: turn["content"] for turn in body["messages"]}
-        prompt = turns.get("system", "") + turns["user"]
+        prompt, written = self.server.read(body)
         choices = []
-        for index, one in enumerate(self.server.complete(body, prompt=prompt, written=turns.get("assistant", ""))):
+        for index, one in enumerate(self.server.complete(body, prompt=prompt, written=written)):
             text, tokens, log_probs = one.pop("text"), one.pop("tokens"), one.pop("log_probs")
             listed = [
                 {"token": t, "logprob": v, "bytes": None, "top_logprobs": []}

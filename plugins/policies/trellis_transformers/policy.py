@@ -194,6 +194,8 @@ class TransformersPolicy(TrainablePolicy):
             state = full_state(self.module)
             if state is None:
                 return  # The main process writes; this one has handed over its share.
+            # Servers stop at what this lists, and know of no turn's end that is missing there.
+            self.module.generation_config.eos_token_id = sorted(self._end_ids)
             self.module.save_pretrained(directory, state_dict=dict(state))
         else:
             from trellis_transformers.adapters import save_adapter

@@ -171,6 +171,27 @@ def test_vllm_goes_on_with_the_assistants_turn(server, make, served_policy):
     assert server.requests[0]["add_generation_prompt"] is False
 
 
+@pytest.mark.parametrize("system_prompt", [None, "Add.\n"])
+@pytest.mark.parametrize("kind", ["qwen2", "llama"])
+def test_turns_are_those_of_the_saved_policy(model_directory, serve, make, tmp_path, kind, system_prompt):
+    config = {"cpu_threads": 1, "device": "cpu", "system_prompt": system_prompt}
+    local = build("transformers", {"model": str(model_directory(kind)), **config})
+    local.save(tmp_path)
+    # What ends a turn, too, the server has from the directory alone.
+    server = serve(build("transformers", {"model": str(tmp_path), "cpu_threads": 1, "device": "cpu", "chat": False}))
+    server.grammar = ASCII
+    # Llama 3's template takes the white space around a turn away.
+    begun = replace(START, steps=(Step("3\n" if kind == "qwen2" else "3 + 4"),))
+    for name, prefix in (("openai", START), ("vllm", START), ("vllm", begun)):
+        policy = make(server, use="openai-chat", server=name, system_prompt=system_prompt)
+        for changes in ({"temperature": 0.0, "n": 1}, {"stop": "1", "max_tokens": 40}):
+            found, expected = asked(policy, prefix, **changes), direct(local, prefix, **changes)
+            assert [c.pieces for c in found] == [c.pieces for c in expected]
+            assert [c.finish for c in found] == [c.finish for c in expected]
+            for one, other in zip(found, expected, strict=True):
+                assert one.log_probs == pytest.approx(other.log_probs, abs=1e-5)
+
+
 def test_an_answer_without_tokens_or_usage_cannot_be_counted(server, make):
     server.ignores = {"logprobs", "usage"}
     with pytest.raises(CapabilityError, match="budgets count them"):

@@ -29,6 +29,22 @@ stages:
 """
 
 
+CHAT = """
+version: 1
+name: chat
+seed: 3
+components:
+  task: {use: arithmetic, with: %s}
+  policy: {use: %s, with: %s}
+  greedy: {use: greedy}
+stages:
+  - name: test
+    run: evaluate
+    with: {max_tokens: 40, problems: 12}
+    needs: {policy: policy, task: task, searches: [greedy]}
+"""
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A directory with a model that writes like the task's traces."""
@@ -43,9 +59,9 @@ def trained(tmp_path_factory):
     return str(directory)
 
 
-def evaluated(out, use, config):
+def evaluated(out, use, config, pipeline=PIPELINE):
     file = out.with_suffix(".yaml")
-    file.write_text(PIPELINE % (json.dumps(TASK), use, json.dumps(config)))
+    file.write_text(pipeline % (json.dumps(TASK), use, json.dumps(config)))
     run_pipeline(load_pipeline(file), out=out)
     rows = json.loads((out / "results.json").read_text())["stages"]["test"]["rows"]
     lines = [
@@ -74,6 +90,26 @@ def test_a_served_policy_gives_the_answers_of_the_same_one_in_the_process(traine
     plain, plain_trees = evaluated(tmp_path / "plain", "openai", {"base_urls": [server.url]})
     assert texts(plain_trees) == texts(trees)
     assert [row["accuracy"] for row in plain] == [row["accuracy"] for row in rows]
+
+
+def test_a_chat_policy_gives_the_answers_of_the_same_one_in_the_process(model_directory, serve, tmp_path):
+    config = {"cpu_threads": 1, "device": "cpu", "system_prompt": "Add."}
+    policy = build("transformers", {"model": str(model_directory("llama")), **config})
+    list(
+        SFT(SFTConfig(steps=100, batch_size=16, learning_rate=1e-2)).train(
+            policy=policy, task=build("arithmetic", TASK)
+        )
+    )
+    policy.save(tmp_path / "trained")
+    plain = {"model": str(tmp_path / "trained"), "cpu_threads": 1, "device": "cpu"}
+    server = serve(build("transformers", {**plain, "chat": False}))
+    rows, trees = evaluated(tmp_path / "local", "transformers", {**plain, "system_prompt": "Add."}, CHAT)
+    assert any(node["finished"] for tree in trees for node in tree["nodes"])
+    for kind in ("openai", "vllm"):
+        config = {"base_urls": [server.url], "server": kind, "system_prompt": "Add."}
+        served, served_trees = evaluated(tmp_path / kind, "openai-chat", config, CHAT)
+        assert texts(served_trees) == texts(trees)
+        assert [row["accuracy"] for row in served] == [row["accuracy"] for row in rows]
 
 
 def test_check_says_that_a_chat_policy_knows_no_log_probabilities(tmp_path):

@@ -21,48 +21,71 @@ TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+RESPONSE = {
+    "start_anchor": "<|assistant|>",
+    "fields": {"content": {"close": "<|end|>", "content": "text", "content_args": {"strip": False}}},
+}
 START = Trajectory(Problem("p", "12"), "12\n")
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory):
-    path = tmp_path_factory.mktemp("served")
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    # Qwen2's tokenizer adds the last one where it is missing.
-    special = ["<|end|>", "<|user|>", "<|assistant|>", "<|system|>", "<|endoftext|>"]
-    trainer = trainers.BpeTrainer(
-        vocab_size=300, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
-    )
-    tokenizer.train_from_iterator(["12 + 3 = 15\n4 + 5 = 9\n"], trainer)
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|end|>", chat_template=TEMPLATE
-    )
-    fast.save_pretrained(path)
-    config = AutoConfig.for_model(
-        "qwen2", hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
-        vocab_size=len(fast), eos_token_id=fast.eos_token_id, pad_token_id=fast.pad_token_id, max_position_embeddings=256,
-    )  # fmt: skip
-    model = AutoModelForCausalLM.from_config(config)
-    # Untrained, it would as soon write bytes that are no text as text.
-    with torch.no_grad():
-        ascii_ids = [i for token, i in fast.get_vocab().items() if token.isascii() and i >= len(special)]
-        others = [i for i in range(len(fast)) if i not in ascii_ids]
-        model.get_output_embeddings().weight[others] = 0.0
-        model.get_output_embeddings().weight[ascii_ids] *= 20.0
-    model.generation_config.do_sample = True
-    model.save_pretrained(path)
-    return str(path)
+def directories(tmp_path_factory):
+    """Make a model's directory: of a type, with a chat template, and a template by which servers find the answer in a reply."""
+
+    def make(model_type, *, chat_template=TEMPLATE, end="<|end|>", end_scale=0.0, response_template=None):
+        path = tmp_path_factory.mktemp("served")
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        # Qwen2's tokenizer adds `<|endoftext|>` where it is missing.
+        special = ["<|end|>", "<|user|>", "<|assistant|>", "<|system|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+        trainer = trainers.BpeTrainer(
+            vocab_size=300, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+        )
+        tokenizer.train_from_iterator(["12 + 3 = 15\n4 + 5 = 9\n"], trainer)
+        fast = PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, eos_token=end, pad_token=end, chat_template=chat_template
+        )
+        fast.response_template = response_template
+        fast.save_pretrained(path)
+        config = AutoConfig.for_model(
+            model_type, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+            num_key_value_heads=1, vocab_size=len(fast), eos_token_id=fast.eos_token_id, pad_token_id=fast.pad_token_id,
+            max_position_embeddings=256,
+        )  # fmt: skip
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            model = AutoModelForCausalLM.from_config(config)
+        # Untrained, it would as soon write bytes that are no text as text.
+        with torch.no_grad():
+            ascii_ids = [i for token, i in fast.get_vocab().items() if token.isascii() and i >= len(special)]
+            scale = torch.zeros(len(fast), 1)
+            scale[ascii_ids], scale[fast.eos_token_id] = 20.0, end_scale
+            model.get_output_embeddings().weight *= scale
+        model.generation_config.do_sample = True
+        model.save_pretrained(path)
+        return str(path)
+
+    return make
 
 
 @pytest.fixture(scope="module")
-def url(directory, tmp_path_factory):
+def directory(directories):
+    return directories("qwen2")
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     program = "from transformers.cli.transformers import main; main()"
-    command = [sys.executable, "-c", program, "serve", directory, "--device", "cpu", "--dtype", "float32"]
+    # Of no model in particular: it loads the one that a request names.
+    command = [sys.executable, "-c", program, "serve", "--device", "cpu", "--dtype", "float32"]
     command += ["--host", "127.0.0.1", "--port", str(port)]
     log = tmp_path_factory.mktemp("log") / "serve.log"
     with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=out) as server:
@@ -90,7 +113,7 @@ def make(url, directory):
     made = []
 
     def policy(use="openai", **config):
-        made.append(build(use, {"base_urls": [url], "model": directory, "timeout_seconds": 60.0, **config}))
+        made.append(build(use, {"base_urls": [url], "model": directory, "timeout_seconds": 60.0} | config))
         return made[-1]
 
     yield policy
@@ -108,6 +131,33 @@ def test_greedy_completions_are_those_of_transformers(make, directory):
             ((found,),), ((expected,),) = make().sample([request]), local.sample([request])
             assert found.text == expected.text
             assert (found.log_probs, found.num_tokens) == ((), expected.num_tokens)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        {"model_type": "llama"},
+        {"model_type": "llama", "chat_template": CHATML, "end": "<|im_end|>"},
+        {"model_type": "qwen2", "chat_template": CHATML, "end": "<|im_end|>"},
+        # The server looks for ChatML in what a Qwen wrote, and gives back the whole conversation where there is none.
+        {"model_type": "qwen2", "response_template": RESPONSE},
+    ],
+    ids=["llama", "llama-chatml", "qwen2-chatml", "qwen2-response-template"],
+)
+def test_greedy_turns_are_those_of_transformers(make, directories, made):
+    directory = directories(**made, end_scale=40.0)
+    ends = set()
+    for system_prompt in (None, "Add."):
+        local = {"model": directory, "cpu_threads": 1, "device": "cpu", "system_prompt": system_prompt}
+        local = build("transformers", local)
+        served = make("openai-chat", model=directory, system_prompt=system_prompt)
+        for prompt in map(str, range(12)):
+            request = SampleRequest(Trajectory(Problem("p", prompt), prompt), max_tokens=24, temperature=0.0)
+            ((found,),), ((expected,),) = served.sample([request]), local.sample([request])
+            assert found.text == expected.text
+            assert (found.num_tokens, found.finish) == (expected.num_tokens, expected.finish)
+            ends.add(found.finish)
+    assert "end" in ends
 
 
 @pytest.mark.parametrize("use", ["openai", "openai-chat"])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerFast
 
 from trellis import Problem, SampleRequest, Trajectory
 from trellis_transformers.config import TransformersConfig
@@ -46,3 +46,10 @@ def test_any_of_the_models_end_tokens_ends_a_completion(tmp_path):
     ended = {completion.token_ids[-1] for completion in completions if completion.finish == "end"}
     assert ended == {1, 2}
     assert all(not {1, 2} & set(completion.token_ids[:-1]) for completion in completions)
+
+
+def test_a_saved_model_lists_what_ends_a_turn_for_those_who_serve_it(model_directory, tmp_path):
+    policy = TransformersPolicy(TransformersConfig(model=str(model_directory("llama")), device="cpu"))
+    policy.save(tmp_path)
+    listed = GenerationConfig.from_pretrained(tmp_path).eos_token_id
+    assert set(policy.tokenizer.convert_ids_to_tokens(listed)) == {"<|eot_id|>", "<|end_of_text|>"}
