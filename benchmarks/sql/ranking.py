@@ -2,7 +2,8 @@
 
 Legal plans of every query of the shop workload are measured (`measured_plans.py`); rewards are fitted on those of training
 queries and put the plans of test queries in order: queries with new constants of templates that were trained on, and of three
-templates of which nothing was. All learned rewards have one network (the same first weights), batches and number of updates.
+templates of which nothing was. All rewards that read tokens have one network (the same first weights), batches and number of
+updates; so have the two that are linear in words, of larger batches and fewer updates.
 Per query: Spearman's correlation of score and measured gain; and the speed-up over the default when the 1, 2 or 4 plans
 ranked highest are executed and the fastest is taken if it beats the default ("verified"), else the default. Intervals are of
 resampled queries.
@@ -35,18 +36,23 @@ PLANS = HERE / "results" / "ranking_plans.jsonl.gz"
 RESULT = HERE / "results" / "ranking.json"
 REPORT = HERE / "RANKING.md"
 BATCH = 32
-WORDS_BATCH = 128
+WORDS_BATCH, WORDS_UPDATES = 128, 200
 SETS = ("validation", "new constants", "unseen templates")
 TOP = (1, 2, 4)
+MAIN = "airl, words"
 METHODS = {
     "random": "chance",
     "plan-cost": "the planner's cost of the plan, nothing learned",
     "latency": "latency-predictor: regression of the measured gain",
     "latency, centred": "the same, each query's gains less their mean (`center: true`)",
+    "latency, words": "centred regression, linear in the task's words for decisions and plans (`reads: words`)",
+    "airl, words": "graded AIRL, linear in the same words",
     "airl-sorted": "AIRL, experts are plans measured faster than the default, negatives the query's others",
     "airl": "AIRL, experts are all plans to the degree of their measured gain (`experts: graded`)",
     "latency + cost": "latency-predictor and the planner's cost, weight chosen on validation queries",
     "airl + cost": "graded AIRL and the planner's cost, weight chosen on validation queries",
+    "latency, words + cost": "that regression and the planner's cost, likewise",
+    "airl, words + cost": "that AIRL and the planner's cost, likewise",
 }
 WORDS = {"reads": "words", "learning_rate": 0.03, "weight_decay": 0.1}
 LEARNED: dict[str, tuple[str, dict[str, Any]]] = {
@@ -128,13 +134,13 @@ def fit(
     words = {"words": vocabulary(queries, args.prompt)}
     policy = build("transformers", {"init": init, "tokenizer": words, "cpu_threads": 1, "seed": seed})
     reward = build(kind, {"learning_rate": args.rate, "weight_decay": 0.05, **config}, policy=policy, task=task)
-    reward.reset(seed=seed, num_updates=args.updates)
-    size = WORDS_BATCH if "reads" in config else BATCH
+    size, updates = (WORDS_BATCH, WORDS_UPDATES) if "reads" in config else (BATCH, args.updates)
+    reward.reset(seed=seed, num_updates=updates)
     rng = np.random.default_rng(seed)
     plans = [rollouts(query, args.prompt) for query in queries]
     order: list[int] = []
     started = time.monotonic()
-    for update in range(args.updates):
+    for update in range(updates):
         batch: list[Rollout] = []
         while len(batch) < size:
             order = order or list(rng.permutation(len(plans)))
@@ -210,7 +216,8 @@ def all_scores(
 
 
 def _kept(method: str, args: argparse.Namespace, seed: int) -> Path:
-    path: Path = args.fits / f"{method.replace(', ', '-')}-{args.prompt}-{args.updates}-{seed}.json"
+    updates = WORDS_UPDATES if "reads" in LEARNED[method][1] else args.updates
+    path: Path = args.fits / f"{method.replace(', ', '-')}-{args.prompt}-{updates}-{seed}.json"
     return path
 
 
@@ -301,7 +308,7 @@ def compare(data: Mapping[str, list[dict[str, Any]]], args: argparse.Namespace) 
             "queries": len(data[name]),
             "methods": summary({**mean, "oracle": oracle}),
             "seeds": {m: [float(np.nanmean(one["spearman"])) for one in ones] for m, ones in seeds.items()},
-            "airl against": {m: paired(mean["airl"], mean[m]) for m in mean if m != "airl"} if "airl" in mean else {},
+            "airl against": {m: paired(mean[MAIN], mean[m]) for m in mean if m != MAIN} if MAIN in mean else {},
         }
     return result
 

@@ -56,7 +56,7 @@ def _table(found: Mapping[str, Any]) -> str:
 
 def _against(found: Mapping[str, Any]) -> str:
     lines = [
-        "AIRL (graded) against the others, the same queries: difference of correlations, ratio of speed-ups.",
+        "AIRL on words against the others, the same queries: difference of correlations, ratio of speed-ups.",
         "",
         "| against | Spearman | 1 executed | 2 executed | 4 executed |",
         "|---|---|---|---|---|",

@@ -26,7 +26,7 @@ Words: TypeAlias = Callable[[Trajectory], Sequence[Sequence[str]]]
 class StepWords(torch.nn.Module):
     """A weight for each word, zero at first; the output at a step is the sum over the words of all steps up to it."""
 
-    def __init__(self, words: Words, *, num_weights: int = 2**16) -> None:
+    def __init__(self, words: Words, *, num_weights: int = 2**20) -> None:
         super().__init__()
         self.num_weights = num_weights
         self.weights = torch.nn.EmbeddingBag(num_weights, 1, mode="sum")
