@@ -127,7 +127,13 @@ def vocabulary(queries: Sequence[Mapping[str, Any]], prompt: str) -> list[str]:
 
 
 def fit(
-    kind: str, config: dict[str, Any], queries: Sequence[dict[str, Any]], args: argparse.Namespace, *, seed: int, task: Task
+    kind: str,
+    config: dict[str, Any],
+    queries: Sequence[dict[str, Any]],
+    args: argparse.Namespace,
+    *,
+    seed: int,
+    task: Task,
 ) -> Any:
     """Fit a reward on the plans of queries, whole queries a batch."""
     init = {"model_type": "gpt2", "n_layer": args.layers, "n_embd": args.width, "n_head": 4, "n_positions": 768}
