@@ -18,7 +18,7 @@ from math import log
 from pathlib import Path
 from typing import Any
 
-from trellis import Problem, Proposal, build
+from trellis import Problem, Proposal, Step, Trajectory, build
 from trellis.contracts import DatabaseBackend, Situation
 from trellis.measuring.config import MeasureConfig
 from trellis.measuring.measure import measure
@@ -146,11 +146,26 @@ def export(ground: Ground, journal_path: Path, target: Path) -> None:
     journal.close()
 
 
+def add_words(ground: Ground, target: Path) -> None:
+    """Add to plans that were written before what the task says of their steps; asks for plans, runs nothing."""
+    problems = {one.id: one for split in ROUNDS for one in ground.task.problems(split)}
+    with gzip.open(target, "rt", encoding="utf-8") as lines:
+        queries = [json.loads(line) for line in lines]
+    with gzip.open(target, "wt", encoding="utf-8") as lines:
+        for query in queries:
+            for plan in query["plans"]:
+                steps = tuple(map(Step, plan["steps"]))
+                trajectory = Trajectory(problems[query["id"]], query["prompt"], steps, finished=True)
+                plan["words"] = ground.task.step_words(trajectory)
+            lines.write(json.dumps(query) + "\n")
+
+
 def _plan(ground: Ground, situation: Situation, entry: MeasurementEntry) -> dict[str, Any]:
     hints = parse_hints(entry.hints)
     trajectory, plan = ground.task.trajectory(situation.problem, hints), situation.plan_of(hints)
     return {
         "steps": [step.text for step in trajectory.steps],
+        "words": ground.task.step_words(trajectory),
         "gain": round(log(entry.speedup), 4),
         "bounded": entry.judgement == "timed out" and entry.pairs == 0,
         "faster": entry.judgement == "faster",

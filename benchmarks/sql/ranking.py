@@ -2,12 +2,14 @@
 
 Legal plans of every query of the shop workload are measured (`measured_plans.py`); rewards are fitted on those of training
 queries and put the plans of test queries in order: queries with new constants of templates that were trained on, and of three
-templates of which nothing was. All learned rewards have one network (the same first weights), batches and number of updates.
+templates of which nothing was. All rewards that read tokens have one network (the same first weights), batches and number of
+updates; so have the two that are linear in words, of larger batches and fewer updates.
 Per query: Spearman's correlation of score and measured gain; and the speed-up over the default when the 1, 2 or 4 plans
 ranked highest are executed and the fastest is taken if it beats the default ("verified"), else the default. Intervals are of
 resampled queries.
 
     python benchmarks/sql/ranking.py --measure   # measure what the journal lacks, write results/ranking_plans.jsonl.gz
+    python benchmarks/sql/ranking.py --words     # only EXPLAIN those that were measured, for rewards that read words
     python benchmarks/sql/ranking.py             # fit and compare on these, write results/ranking.json and RANKING.md
     python benchmarks/sql/ranking.py --fit 0     # only fit what is missing of seed 0; fits are kept in --fits
     python benchmarks/sql/ranking.py --report    # write RANKING.md again
@@ -26,26 +28,36 @@ from typing import Any
 
 import numpy as np
 
-from trellis import Outcome, Problem, Rollout, Step, Trajectory, build
+from trellis import Outcome, Problem, Rollout, Step, Task, Trajectory, build
+from trellis.types import Split
 
 HERE = Path(__file__).parent
 PLANS = HERE / "results" / "ranking_plans.jsonl.gz"
 RESULT = HERE / "results" / "ranking.json"
 REPORT = HERE / "RANKING.md"
 BATCH = 32
+WORDS_BATCH, WORDS_UPDATES = 128, 200
 SETS = ("validation", "new constants", "unseen templates")
 TOP = (1, 2, 4)
+MAIN = "airl, words"
 METHODS = {
     "random": "chance",
     "plan-cost": "the planner's cost of the plan, nothing learned",
     "latency": "latency-predictor: regression of the measured gain",
     "latency, centred": "the same, each query's gains less their mean (`center: true`)",
+    "latency, words": "centred regression, linear in the task's words for decisions and plans (`reads: words`)",
+    "airl, words": "graded AIRL, linear in the same words",
     "airl-sorted": "AIRL, experts are plans measured faster than the default, negatives the query's others",
     "airl": "AIRL, experts are all plans to the degree of their measured gain (`experts: graded`)",
     "latency + cost": "latency-predictor and the planner's cost, weight chosen on validation queries",
     "airl + cost": "graded AIRL and the planner's cost, weight chosen on validation queries",
+    "latency, words + cost": "that regression and the planner's cost, likewise",
+    "airl, words + cost": "that AIRL and the planner's cost, likewise",
 }
+WORDS = {"reads": "words", "learning_rate": 0.03, "weight_decay": 0.1}
 LEARNED: dict[str, tuple[str, dict[str, Any]]] = {
+    "latency, words": ("latency-predictor", {**WORDS, "center": True}),
+    "airl, words": ("airl", {**WORDS, "experts": "graded", "grade_temperature": 1.0, "search_score": "l"}),
     "latency": ("latency-predictor", {}),
     "latency, centred": ("latency-predictor", {"center": True}),
     "airl-sorted": (
@@ -84,6 +96,27 @@ def rollouts(query: Mapping[str, Any], prompt: str = "prompt") -> list[Rollout]:
     ]
 
 
+class Recorded(Task):
+    """What the workload said of the steps of measured plans, for rewards that read its words."""
+
+    def __init__(self, queries: Sequence[Mapping[str, Any]]) -> None:
+        self._words: dict[tuple[str, tuple[str, ...]], list[list[str]]] = {
+            (query["id"], tuple(plan["steps"])): plan["words"] for query in queries for plan in query["plans"]
+        }
+
+    def problems(self, split: Split) -> Sequence[Problem]:
+        """Return nothing: it is asked for words alone."""
+        return ()
+
+    def verify(self, trajectory: Trajectory) -> Outcome:
+        """Judge nothing: plans were measured before."""
+        return Outcome(False, 0.0, "nothing is run here")
+
+    def step_words(self, trajectory: Trajectory) -> list[list[str]]:
+        """Return a measured plan's words."""
+        return self._words[trajectory.problem.id, tuple(step.text for step in trajectory.steps)]
+
+
 def vocabulary(queries: Sequence[Mapping[str, Any]], prompt: str) -> list[str]:
     """Return what is one token: names in their places, table names, and conditions up to their literals."""
     words = {f"{before}t{number}" for number in range(1, 13) for before in ("", " ", "(", "-", "Join(")}
@@ -94,21 +127,28 @@ def vocabulary(queries: Sequence[Mapping[str, Any]], prompt: str) -> list[str]:
 
 
 def fit(
-    kind: str, config: dict[str, Any], queries: Sequence[dict[str, Any]], args: argparse.Namespace, seed: int
+    kind: str,
+    config: dict[str, Any],
+    queries: Sequence[dict[str, Any]],
+    args: argparse.Namespace,
+    *,
+    seed: int,
+    task: Task,
 ) -> Any:
     """Fit a reward on the plans of queries, whole queries a batch."""
     init = {"model_type": "gpt2", "n_layer": args.layers, "n_embd": args.width, "n_head": 4, "n_positions": 768}
     words = {"words": vocabulary(queries, args.prompt)}
     policy = build("transformers", {"init": init, "tokenizer": words, "cpu_threads": 1, "seed": seed})
-    reward = build(kind, {"learning_rate": args.rate, "weight_decay": 0.05, **config}, policy=policy)
-    reward.reset(seed=seed, num_updates=args.updates)
+    reward = build(kind, {"learning_rate": args.rate, "weight_decay": 0.05, **config}, policy=policy, task=task)
+    size, updates = (WORDS_BATCH, WORDS_UPDATES) if "reads" in config else (BATCH, args.updates)
+    reward.reset(seed=seed, num_updates=updates)
     rng = np.random.default_rng(seed)
     plans = [rollouts(query, args.prompt) for query in queries]
     order: list[int] = []
     started = time.monotonic()
-    for update in range(args.updates):
+    for update in range(updates):
         batch: list[Rollout] = []
-        while len(batch) < BATCH:
+        while len(batch) < size:
             order = order or list(rng.permutation(len(plans)))
             batch += plans[order.pop()]
         metrics = reward.update([], batch)
@@ -175,14 +215,15 @@ def all_scores(
         both = _weighted(given["validation"], data["validation"], scale)
         for name in SETS:
             found[name][method] = given[name]
-            if method in ("latency", "airl"):
+            if method in ("latency", "airl", "latency, words", "airl, words"):
                 pairs = zip(given[name], found[name]["plan-cost"], strict=True)
                 found[name][f"{method} + cost"] = [scale * values + both * cost for values, cost in pairs]
     return found
 
 
 def _kept(method: str, args: argparse.Namespace, seed: int) -> Path:
-    path: Path = args.fits / f"{method.replace(', ', '-')}-{args.prompt}-{args.updates}-{seed}.json"
+    updates = WORDS_UPDATES if "reads" in LEARNED[method][1] else args.updates
+    path: Path = args.fits / f"{method.replace(', ', '-')}-{args.prompt}-{updates}-{seed}.json"
     return path
 
 
@@ -194,7 +235,8 @@ def _fitted(
     if not kept.exists():
         print(f"seed {seed}: {method}", flush=True)
         kind, config = LEARNED[method]
-        reward = fit(kind, config, data["train"], args, seed)
+        task = Recorded([query for queries in data.values() for query in queries])
+        reward = fit(kind, config, data["train"], args, seed=seed, task=task)
         scores = {name: [values.tolist() for values in scored(reward, data[name], args.prompt)] for name in SETS}
         args.fits.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps(scores), encoding="utf-8")
@@ -272,7 +314,7 @@ def compare(data: Mapping[str, list[dict[str, Any]]], args: argparse.Namespace) 
             "queries": len(data[name]),
             "methods": summary({**mean, "oracle": oracle}),
             "seeds": {m: [float(np.nanmean(one["spearman"])) for one in ones] for m, ones in seeds.items()},
-            "airl against": {m: paired(mean["airl"], mean[m]) for m in mean if m != "airl"} if "airl" in mean else {},
+            "airl against": {m: paired(mean[MAIN], mean[m]) for m in mean if m != MAIN} if MAIN in mean else {},
         }
     return result
 
@@ -285,9 +327,17 @@ def measure(args: argparse.Namespace) -> None:
     export(found, args.journal, PLANS)
 
 
+def words(args: argparse.Namespace) -> None:
+    """Add the words of steps to plans that were measured before there were any."""
+    from measured_plans import add_words, ground
+
+    add_words(ground(args.directory, scale=args.scale, num_queries=450, journal=args.journal), PLANS)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--measure", action="store_true")
+    parser.add_argument("--words", action="store_true", help="add the words of steps to measured plans that lack them")
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--fit", type=int, help="a seed")
     parser.add_argument("--kept", action="store_true", help="compare what is kept, whatever seeds lack a fit")
@@ -305,6 +355,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.measure:
         measure(args)
+    elif args.words:
+        words(args)
     elif args.report:
         from ranking_report import report
 

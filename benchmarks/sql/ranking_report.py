@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ranking import METHODS
+from ranking import BATCH, METHODS, WORDS_BATCH, WORDS_UPDATES
 
 FINDINGS = Path(__file__).parent / "results" / "ranking_findings.md"
 """What was found out on the way, written by hand; kept apart from the tables, which are made anew."""
@@ -30,8 +30,8 @@ def _setting(settings: Mapping[str, str], training: Mapping[str, int]) -> str:
         "`python benchmarks/sql/ranking.py --measure` once, then `python benchmarks/sql/ranking.py`: "
         f"{training['queries']} training queries with {training['plans']} measured plans, scale {settings['scale']}, "
         f"{settings['updates']} updates of a network of {settings['layers']} layers and width {settings['width']}, a batch of "
-        "whole queries, 32 plans or more. In brackets 95% intervals of resampled queries (a query's value is the mean over "
-        "seeds)."
+        f"whole queries, {BATCH} plans or more; rewards that read words have {WORDS_UPDATES} updates, {WORDS_BATCH} plans or "
+        "more. In brackets 95% intervals of resampled queries (a query's value is the mean over seeds)."
     )
 
 
@@ -56,7 +56,7 @@ def _table(found: Mapping[str, Any]) -> str:
 
 def _against(found: Mapping[str, Any]) -> str:
     lines = [
-        "AIRL (graded) against the others, the same queries: difference of correlations, ratio of speed-ups.",
+        "AIRL on words against the others, the same queries: difference of correlations, ratio of speed-ups.",
         "",
         "| against | Spearman | 1 executed | 2 executed | 4 executed |",
         "|---|---|---|---|---|",

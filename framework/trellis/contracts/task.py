@@ -85,6 +85,14 @@ class Task(ABC):
         """
         raise CapabilityError(type(self).__name__, capability="legal steps", mend="use a task that knows its moves.")
 
+    def step_words(self, trajectory: Trajectory) -> list[list[str]]:
+        """Say of each step what a linear reward is to know of it (`trellis.nn.StepWords`): its text as one word, by default.
+
+        Words are any strings; the same word at different steps counts alike. Those of a step depend on the problem and the
+        steps up to it, never on later ones.
+        """
+        return [[step.text.strip()] for step in trajectory.steps]
+
     def constrain(self, trajectory: Trajectory) -> Trajectory:
         """Return a trajectory whose steps note what they had to be one of; as it is where the task is not constrained.
 

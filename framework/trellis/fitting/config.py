@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from pydantic import Field
 
@@ -14,6 +15,11 @@ NEEDS: Mapping[str, Need] = {
 }
 """What every learned reward needs: the policy that it learns beside, and where its trunk is to be another model than the
 policy's (e.g. a smaller one), the policy made of that."""
+
+
+Reads = Literal["tokens", "words"]
+"""What a reward's network reads of steps: their tokens, by the policy's trunk; or the words that the task has for them
+(`Task.step_words`), by a weight each (`trellis.nn.StepWords`)."""
 
 
 class LearningConfig(Config):

@@ -19,6 +19,7 @@ from trellis.nn.sharing import fork, load_own_tensors, own_tensors, trainable
 from trellis.nn.splitting import full_state, is_split, load_full_state, split_weights
 from trellis.nn.statistics import masked_mean, module_log_probs, token_entropies, token_log_probs
 from trellis.nn.step_net import StepNet, at_steps, sum_over_steps
+from trellis.nn.step_words import StepWords
 
 __all__ = [
     "Chat",
@@ -27,6 +28,7 @@ __all__ = [
     "Pieces",
     "Schedule",
     "StepNet",
+    "StepWords",
     "TokenBatch",
     "TokenBudget",
     "all_tokens",

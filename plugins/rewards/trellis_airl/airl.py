@@ -24,7 +24,7 @@ from trellis import Rollout, Task, TrainablePolicy, Trajectory
 from trellis.distributed import spread
 from trellis.errors import CapabilityError
 from trellis.fitting.reward import NetworkReward, Objective
-from trellis.nn import TokenBatch, sharded, within
+from trellis.nn import StepWords, TokenBatch, sharded, within
 from trellis.records import rollout_from_json, rollout_to_json
 from trellis_airl.config import AIRLConfig
 from trellis_airl.discriminator import TRAINS_ON_LOG_PI, Discriminator, Judged, discriminator, loss
@@ -77,6 +77,10 @@ class AIRL(NetworkReward[Discriminator]):
             raise CapabilityError(
                 "airl", capability=f"use for given experts with `experts: {config.experts}`", mend=mend
             )
+        self._task = task
+        if config.reads == "words" and task is None:
+            mend = "give the reward one (`needs: {task: NAME}`), or leave `reads: words` out."
+            raise CapabilityError("airl", capability="task that says its steps' words", mend=mend)
         if config.hard_negatives.share > 0:
             if task is None:
                 mend = "give the reward one that knows its legal steps (`needs: {task: NAME}`), or leave `hard_negatives` out."
@@ -85,7 +89,10 @@ class AIRL(NetworkReward[Discriminator]):
 
     def make_net(self) -> Discriminator:
         """Return the discriminator of the configured form."""
-        return discriminator(self.config.form, self.trunk.module, gamma=self.config.gamma, budget=self.trunk.budget)
+        c, words = self.config, None
+        if c.reads == "words" and self._task is not None:
+            words = StepWords(self._task.step_words)
+        return discriminator(c.form, self.trunk.module, gamma=c.gamma, budget=self.trunk.budget, words=words)
 
     def objective(self, traces: Sequence[Trajectory], rollouts: Sequence[Rollout]) -> Objective[Discriminator] | None:
         """Return the discriminator's loss: experts against the policy's rollouts and hard negatives.

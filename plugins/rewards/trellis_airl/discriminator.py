@@ -29,6 +29,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from trellis.nn import (
     StepNet,
+    StepWords,
     TokenBatch,
     TokenBudget,
     at_steps,
@@ -81,9 +82,9 @@ class Discriminator(torch.nn.Module, ABC):
 class PolicySkip(Discriminator):
     """The network gives l."""
 
-    def __init__(self, policy_module: torch.nn.Module, *, budget: TokenBudget | None = None) -> None:
+    def __init__(self, net: StepNet | StepWords) -> None:
         super().__init__()
-        self.net = StepNet(policy_module, budget=budget)
+        self.net = net
 
     def forward(self, batch: TokenBatch, log_pi_BS: torch.Tensor) -> Judged:
         """Return l, and f = l + log π."""
@@ -95,9 +96,9 @@ class PolicySkip(Discriminator):
 class ScalarHead(Discriminator):
     """The network gives f."""
 
-    def __init__(self, policy_module: torch.nn.Module, *, budget: TokenBudget | None = None) -> None:
+    def __init__(self, net: StepNet | StepWords) -> None:
         super().__init__()
-        self.net = StepNet(policy_module, budget=budget)
+        self.net = net
 
     def forward(self, batch: TokenBatch, log_pi_BS: torch.Tensor) -> Judged:
         """Return f, and l = f - log π."""
@@ -139,9 +140,9 @@ class LMDensity(Discriminator):
 class Gail(Discriminator):
     """The network gives l, and log π has no part in it."""
 
-    def __init__(self, policy_module: torch.nn.Module, *, budget: TokenBudget | None = None) -> None:
+    def __init__(self, net: StepNet | StepWords) -> None:
         super().__init__()
-        self.net = StepNet(policy_module, budget=budget)
+        self.net = net
 
     def forward(self, batch: TokenBatch, log_pi_BS: torch.Tensor) -> Judged:
         """Return l for all three."""
@@ -150,7 +151,12 @@ class Gail(Discriminator):
 
 
 def discriminator(
-    form: Form, policy_module: torch.nn.Module, *, gamma: float = 1.0, budget: TokenBudget | None = None
+    form: Form,
+    policy_module: torch.nn.Module,
+    *,
+    gamma: float = 1.0,
+    budget: TokenBudget | None = None,
+    words: StepWords | None = None,
 ) -> Discriminator:
     """Make the discriminator of a form from the policy's present weights; its heads start at zero.
 
@@ -159,16 +165,18 @@ def discriminator(
         policy_module: The policy's language model, forked.
         gamma: γ of the shaped form.
         budget: How many tokens go through it at once.
+        words: What to take instead of the policy's trunk, in a form with one output.
     """
     if form == "shaped":
         return Shaped(policy_module, gamma=gamma, budget=budget)
-    forms: dict[Form, type[PolicySkip | ScalarHead | LMDensity | Gail]] = {
+    if form == "lm-density":
+        return LMDensity(policy_module, budget=budget)
+    forms: dict[Form, type[PolicySkip | ScalarHead | Gail]] = {
         "policy-skip": PolicySkip,
         "scalar-head": ScalarHead,
-        "lm-density": LMDensity,
         "gail": Gail,
     }
-    return forms[form](policy_module, budget=budget)
+    return forms[form](words or StepNet(policy_module, budget=budget))
 
 
 def shaping(potential_BT: torch.Tensor, batch: TokenBatch, *, gamma: float) -> torch.Tensor:

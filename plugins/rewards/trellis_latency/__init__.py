@@ -18,7 +18,10 @@ def trellis_reward_models() -> Iterable[Component]:
         summary="how much faster than the default a plan will run: learned from all measured plans",
         config=LatencyPredictorConfig,
         factory="trellis_latency.predictor:LatencyPredictor",
-        needs={"policy": Need("policy", capabilities=frozenset({"trainable"}))},
+        needs={
+            "policy": Need("policy", capabilities=frozenset({"trainable"})),
+            "task": Need("task", optional=True),
+        },
         capabilities=frozenset({"learned"}),
     )
     yield Component(

@@ -7,12 +7,14 @@ from typing import Literal
 from pydantic import Field
 
 from trellis import Config
-from trellis.fitting.config import LearningConfig
+from trellis.fitting.config import LearningConfig, Reads
 
 
 class LatencyPredictorConfig(LearningConfig):
     """What the prediction is fitted to."""
 
+    reads: Reads = "tokens"
+    """Whether the network is the policy's trunk, which reads tokens, or linear in the words that the `task` has for each step."""
     steps: Literal["all", "last"] = "all"
     """Whether every prefix learns the mean gain of the plans that began with it, or the whole plan alone."""
     center: bool = False

@@ -24,23 +24,35 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from trellis import Rollout, TrainablePolicy, Trajectory
-from trellis.fitting.reward import Objective
-from trellis.fitting.step_reward import StepReward
-from trellis.nn import StepNet, masked_mean
+from trellis import Rollout, Task, TrainablePolicy, Trajectory
+from trellis.errors import CapabilityError
+from trellis.fitting.reward import NetworkReward, Objective
+from trellis.nn import StepNet, StepWords, masked_mean, within
 from trellis_latency.config import LatencyPredictorConfig
 
 
-class LatencyPredictor(StepReward):
+class LatencyPredictor(NetworkReward[StepNet | StepWords]):
     """The predicted gain of every prefix, in natural logarithms: above 0 it will be faster than the default."""
 
     Config = LatencyPredictorConfig
 
-    def __init__(self, config: LatencyPredictorConfig, *, policy: TrainablePolicy) -> None:
+    def __init__(self, config: LatencyPredictorConfig, *, policy: TrainablePolicy, task: Task | None = None) -> None:
         super().__init__(config, policy=policy)
         self.config = config
+        self._task = task
+        if config.reads == "words" and task is None:
+            mend = "give the reward one (`needs: {task: NAME}`), or leave `reads: words` out."
+            raise CapabilityError("latency-predictor", capability="task that says its steps' words", mend=mend)
 
-    def objective(self, traces: Sequence[Trajectory], rollouts: Sequence[Rollout]) -> Objective[StepNet] | None:
+    def make_net(self) -> StepNet | StepWords:
+        """Return the policy's trunk with a head, or a weight for each of the task's words."""
+        if self.config.reads == "words" and self._task is not None:
+            return StepWords(self._task.step_words)
+        return StepNet(self.trunk.module, budget=self.trunk.budget)
+
+    def objective(
+        self, traces: Sequence[Trajectory], rollouts: Sequence[Rollout]
+    ) -> Objective[StepNet | StepWords] | None:
         """Return the loss between predictions and measured gains; traces are not looked at."""
         measured = [rollout for rollout in rollouts if rollout.outcome.gain is not None]
         if not measured:
@@ -59,7 +71,7 @@ class LatencyPredictor(StepReward):
             last_B1 = mask_BS.sum(1, keepdim=True) - 1
             mask_BS = torch.arange(mask_BS.shape[1], device=device) == last_B1
 
-        def loss(net: StepNet) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+        def loss(net: StepNet | StepWords) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
             error_BS = net(batch) - gain_B1
             error_BS = torch.where(bounded_B1, error_BS.clamp(min=0), error_BS)
             loss_BS = torch.nn.functional.huber_loss(
@@ -76,6 +88,15 @@ class LatencyPredictor(StepReward):
         return (
             "no rollout had a measured gain: the task judges without measuring. Take a workload of queries, and fit with "
             "`experience: true` or on rollouts that were run"
+        )
+
+    @torch.no_grad()
+    def score(self, trajectories: Sequence[Trajectory]) -> list[list[float]]:
+        """Return the predicted gain of every prefix."""
+        net = self.net
+        return within(
+            self.trunk.budget,
+            lambda: [row for batch in self.batches(trajectories) for row in batch.per_step(net(batch))],
         )
 
     def reward(self, trajectories: Sequence[Trajectory]) -> list[list[float]]:

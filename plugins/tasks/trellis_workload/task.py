@@ -20,6 +20,7 @@ from trellis.sql.from_plan import plan_hints
 from trellis.sql.grammar import parse_hints
 from trellis.sql.hints import PlanHints
 from trellis.sql.plan import Plan
+from trellis.sql.plan_words import joined_words, plan_words
 from trellis.sql.query import Query
 from trellis.sql.renaming import Renaming
 from trellis.sql.steps import FREE, hints_of, lines_of, next_lines, unsided
@@ -66,6 +67,7 @@ class MeasuredTask(Task):
         self._situations: dict[str, Situation] = {}
         self._prompts: dict[str, str] = {}
         self._outcomes: dict[tuple[str, PlanHints], Outcome] = {}
+        self._words: dict[tuple[str, PlanHints], list[str]] = {}
 
     @abstractmethod
     def queries(self) -> Sequence[WorkloadQuery]:
@@ -153,6 +155,38 @@ class MeasuredTask(Task):
             found = [line for line in found if line.startswith((f"{FREE}(", "Leading("))]
         last = len(found) == 1 and not next_lines(named, [*lines, *found], free=True)
         return list(found) if last else [line + self.separator for line in found]
+
+    def step_words(self, trajectory: Trajectory) -> list[list[str]]:
+        """Say of each decision what it joins, and of the last one of a whole order how the database would run it.
+
+        One EXPLAIN for an order that was not asked about before. Until an order is whole nobody knows its plan: a score of its
+        beginning is by what is joined alone.
+        """
+        template = self.database.parse(trajectory.problem.text).fingerprint[:8]
+        words: list[list[str]] = []
+        for step in trajectory.steps:
+            word, _, rest = step.text.strip().rstrip(")").partition("(")
+            words.append([] if word == "Leading" else joined_words(template, rest.split()))
+        if trajectory.finished and words:
+            words[-1] += self._plan_words(trajectory, template)
+        return words
+
+    def _plan_words(self, trajectory: Trajectory, template: str) -> list[str]:
+        try:
+            hints = self.hints(trajectory)
+        except ConnectionLostError:
+            raise
+        except SQLError:
+            return []
+        key = trajectory.problem.id, hints
+        if key not in self._words:
+            situation = self.situation(trajectory.problem)
+            plan, names = situation.plan_of(hints), self.renaming(situation.query).names
+            self._words[key] = (
+                [] if plan is None
+                else plan_words(plan, situation.query, default=situation.plan, names=names, template=template)
+            )  # fmt: skip
+        return self._words[key]
 
     def traces(self, split: Split) -> Sequence[Trajectory]:
         """Return the join order of the fastest plan that the journal knows of each query that has one."""

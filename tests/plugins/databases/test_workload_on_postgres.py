@@ -1,5 +1,6 @@
 """A workload as a task on a real server: legal rollouts, what the journal remembers, and rewards that read it."""
 
+from dataclasses import replace
 from math import log
 
 import pytest
@@ -68,6 +69,25 @@ def test_rollouts_of_untrained_weights_are_measured_not_refused(task):
     assert all(rollout.outcome.gain is not None for rollout in rollouts)
 
 
+def test_words_of_a_decision_do_not_depend_on_later_ones_and_those_of_the_plan_come_last(task):
+    for rollout in task.experience(split_of(task)):
+        whole = rollout.trajectory
+        words = task.step_words(whole)
+        assert len(words) == len(whole.steps)
+        for count in range(1, len(whole.steps)):
+            prefix = replace(whole, steps=whole.steps[:count], finished=False, answer=None)
+            assert task.step_words(prefix) == words[:count]
+        methods = [word for word in words[-1] if word in {"HashJoin", "MergeJoin", "NestLoop"}]
+        assert len(methods) == 2, "two joins are planned, each by one method"
+        assert all(len(of_step) == 1 for of_step in words[:-1])
+
+
+def test_what_is_no_order_of_the_query_has_words_of_no_plan(task):
+    (whole, *_) = [rollout.trajectory for rollout in task.experience(split_of(task))]
+    broken = replace(whole, steps=(replace(whole.steps[0], text="Join(t1 t9)\n"), *whole.steps[1:]))
+    assert task.step_words(broken)[-1] == []
+
+
 def test_the_planners_cost_of_its_own_order_is_the_defaults(task, postgres):
     (problem,) = task.problems(split_of(task))
     reward = build("plan-cost", {}, task=task, database=postgres)
@@ -87,7 +107,12 @@ def test_rewards_learn_from_the_journal_which_of_its_plans_are_fast(task):
     for reward in (
         build("latency-predictor", {"learning_rate": 0.01}, policy=policy),
         build("airl", {"experts": "graded", "search_score": "l", "learning_rate": 0.01}, policy=policy),
-    ):
+        build("latency-predictor", {"reads": "words", "learning_rate": 0.03}, policy=policy, task=task),
+        build(
+            "airl", {"reads": "words", "experts": "graded", "search_score": "l", "learning_rate": 0.03},
+            policy=policy, task=task,
+        ),
+    ):  # fmt: skip
         for _ in range(60):
             reward.update([], experience)
         scores = [row[-1] for row in reward.score([rollout.trajectory for rollout in order])]
