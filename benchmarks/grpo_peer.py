@@ -10,7 +10,8 @@ TRL is no dependency of Trellis; both go into one environment: `pip install trl=
 - Both sample the same number of tokens, and it is checked: the bias of the end-of-sequence token is so low that no completion
   ever draws it, so each ends at the limit.
 - Rounds take turns, each in a process of its own: there its peak memory is read, and its first steps are not counted. On a
-  CPU the peak is that of the process, whose libraries count too; on a GPU it is what torch allocated.
+  CPU the peak is that of the process, whose libraries count too; on a GPU it is what torch allocated. Steps are counted by
+  the clock and by the processor's time of the process, which does not see what else the machine does.
 - Sampling is timed where token ids go in and token ids come out: `TransformersPolicy.sample`, which also decodes each token
   and keeps its log-probability, and `GRPOTrainer._generate_single_turn`. The rest of a step is scoring, reward and update.
 """
@@ -71,6 +72,7 @@ class Clock:
 
     device: str
     ends: list[float] = field(default_factory=list)
+    cpu_ends: list[float] = field(default_factory=list)
     sampling_s: float = 0.0
     tokens: int = 0
 
@@ -90,6 +92,7 @@ class Clock:
     def step(self) -> None:
         """Note the end of a step."""
         self.ends.append(self.now())
+        self.cpu_ends.append(time.process_time())
         if len(self.ends) == WARMUP:
             self.sampling_s, self.tokens = 0.0, 0
 
@@ -108,6 +111,7 @@ class Clock:
             "tokens": self.tokens,
             "prompt_tokens": prompt_tokens,
             "steps_per_s": 1 / step_s,
+            "steps_per_cpu_s": steps / (self.cpu_ends[-1] - self.cpu_ends[WARMUP - 1]),
             "sampled_tokens_per_s": self.tokens / self.sampling_s,
             "rest_of_step_s": step_s - self.sampling_s / steps,
             "peak_mib": peak,
@@ -273,7 +277,7 @@ def compare(work: Work, *, rounds: int) -> dict[str, Any]:
         seen = {run[name] for runs in taken.values() for run in runs}
         if len(seen) > 1 or (name == "tokens" and seen != {work.sampled}):
             raise SystemExit(f"not the same work: {name} are {sorted(seen)}, of {work.sampled} to be sampled")
-    names = ("steps_per_s", "sampled_tokens_per_s", "rest_of_step_s", "peak_mib")
+    names = ("steps_per_s", "steps_per_cpu_s", "sampled_tokens_per_s", "rest_of_step_s", "peak_mib")
     figures = {side: {name: spread([run[name] for run in runs]) for name in names} for side, runs in taken.items()}
     pairs = list(zip(*taken.values(), strict=True))
     ratios = {name: spread([ours[name] / theirs[name] for ours, theirs in pairs]) for name in names}
@@ -328,6 +332,8 @@ def main() -> None:
         return
     if missing := [name for name in ("trl", "datasets") if find_spec(name) is None]:
         raise SystemExit(f"{' and '.join(missing)} missing: `pip install trl=={TRL} datasets`")
+    # What a process takes of a CPU is then what it would take of an idle one, and models this small are fastest so.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     import torch
 
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -24,6 +24,7 @@ def table(results: Sequence[dict[str, Any]]) -> str:
     """Write what was measured as tables in Markdown."""
     rows = (
         ("steps/s", "steps_per_s", 3),
+        ("steps per second of CPU time", "steps_per_cpu_s", 3),
         ("sampled tokens/s, while sampling", "sampled_tokens_per_s", 0),
         ("s of a step that are not sampling", "rest_of_step_s", 3),
         ("peak memory, MiB", "peak_mib", 0),
