@@ -85,7 +85,8 @@ step is 8 prompts x 8 generations x 128 tokens over a vocabulary of 32,000, in b
 
 ## On a CPU
 
-One thread each, TRL {trl}. Peak memory is that of the whole process: TRL imports more libraries.
+One thread each, TRL {trl}. Peak memory is that of the whole process: TRL imports more libraries. What else the machine does
+slows steps by the clock, often one side more than the other, and hardly those per second of CPU time: compare by these.
 
 {cpu}
 """
