@@ -127,8 +127,29 @@ def _search(found: Sequence[Found], extras: Sequence[Found]) -> str:
             for key in ("outcome_auc", "step_auc_within", "step_auc", "ece", "brier")
         ]
         lines.append(f"| {reward} | {_cells_of(values)} |")
+    lines.append("\n" + _fits(extras))
     lines.append("\n" + _seconds(extras))
     return "\n".join(lines) + "\n"
+
+
+def _fits(extras: Sequence[Found]) -> str:
+    """Return what each fit showed on problems held out: how much of a result is luck."""
+    known = [e for e in extras if "fits" in e.row]
+    names = list(dict.fromkeys(name for e in known for name in e.row["fits"]))
+    note = (
+        "On training problems held out, each fit in the order made; the best was kept. `airl`: minus its own loss, for no "
+        "outcome may choose there. All others: AUC within a problem, last step, without log π; where the first has 0.90 no "
+        "second is made. Of tasks that are not here a single fit was made.\n"
+    )
+    lines = [
+        note,
+        "| task, seed | " + " | ".join(names) + " |",
+        "|---|" + "---|" * len(names),
+    ]
+    for e in known:
+        told = (", ".join(f"{value:.2f}" for value in e.row["fits"][name]) for name in names)
+        lines.append(f"| {e.task}, {e.seed} | {' | '.join(told)} |")
+    return "\n".join(lines)
 
 
 def _seconds(extras: Sequence[Found]) -> str:
