@@ -334,6 +334,19 @@ def words(args: argparse.Namespace) -> None:
     add_words(ground(args.directory, scale=args.scale, num_queries=450, journal=args.journal), PLANS)
 
 
+def write_report() -> None:
+    """Write RANKING.md from what was measured last."""
+    from ranking_report import report
+
+    batches = (
+        f"a batch of whole queries, {BATCH} plans or more; rewards that read words have {WORDS_UPDATES} updates, "
+        f"{WORDS_BATCH} plans or more"
+    )
+    protocol = (__doc__ or "").split("\n\n")[1]
+    result = json.loads(RESULT.read_text(encoding="utf-8"))
+    REPORT.write_text(report(result, methods=METHODS, batches=batches, protocol=protocol), encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--measure", action="store_true")
@@ -358,9 +371,7 @@ def main() -> None:
     elif args.words:
         words(args)
     elif args.report:
-        from ranking_report import report
-
-        REPORT.write_text(report(json.loads(RESULT.read_text(encoding="utf-8"))), encoding="utf-8")
+        write_report()
     elif args.fit is not None:
         data = load()
         for method in args.methods:
@@ -376,6 +387,7 @@ def main() -> None:
             for method, row in found["methods"].items():
                 print(name, method, {k: round(v[0], 3) for k, v in row.items()}, found["seeds"].get(method))
         RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_report()
 
 
 if __name__ == "__main__":
