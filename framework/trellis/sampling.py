@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 
 from trellis.contracts.policy import Policy
 from trellis.contracts.task import Task
-from trellis.types import SampleRequest, Step, Trajectory
+from trellis.distributed import spread
+from trellis.types import Rollout, SampleRequest, Step, Trajectory
 
 
 def sample_trajectories(policy: Policy, task: Task, requests: Sequence[SampleRequest]) -> list[list[Trajectory]]:
@@ -34,6 +35,28 @@ def sample_trajectories(policy: Policy, task: Task, requests: Sequence[SampleReq
         answers = policy.sample(requests) if requests else []
         return [[task.extend(r.prefix, c) for c in row] for r, row in zip(requests, answers, strict=True)]
     return _legal(policy, task, requests)
+
+
+def judged_rollouts(policy: Policy, task: Task, requests: Sequence[SampleRequest], *, step: int) -> list[list[Rollout]]:
+    """Answer requests with `n` rollouts each, judged by the task; several processes share the requests.
+
+    Args:
+        policy: As `sample_trajectories` takes it.
+        task: Judges, too.
+        requests: Of which each is answered by itself.
+        step: What the rollouts note as the step at which they were sampled.
+
+    Raises:
+        CapabilityError: As `sample_trajectories`.
+    """
+
+    def judged(requests: Sequence[SampleRequest]) -> list[list[Rollout]]:
+        return [
+            [Rollout(trajectory, task.verify(trajectory), step=step) for trajectory in row]
+            for row in sample_trajectories(policy, task, requests)
+        ]
+
+    return spread(judged, requests)
 
 
 @dataclass(slots=True)

@@ -9,8 +9,7 @@ from typing import Literal
 import numpy as np
 
 from trellis.contracts import Policy, Task
-from trellis.distributed import spread
-from trellis.sampling import sample_trajectories
+from trellis.sampling import judged_rollouts
 from trellis.types import Problem, Rollout, SampleRequest
 
 
@@ -46,14 +45,7 @@ def sample_rollouts(
         )
         for prefix in prefixes
     ]
-
-    def judged(requests: Sequence[SampleRequest]) -> list[list[Rollout]]:
-        return [
-            [Rollout(trajectory, task.verify(trajectory), step=step) for trajectory in row]
-            for row in sample_trajectories(policy, task, requests)
-        ]
-
-    return [rollout for group in spread(judged, requests) for rollout in group]
+    return [rollout for group in judged_rollouts(policy, task, requests, step=step) for rollout in group]
 
 
 def draw_batch(

@@ -57,7 +57,7 @@ from trellis.nn import (
     trainable,
     within,
 )
-from trellis.sampling import sample_trajectories
+from trellis.sampling import judged_rollouts
 from trellis_grpo.advantages import outcome_advantages, process_advantages
 from trellis_grpo.config import GRPOConfig
 from trellis_grpo.surrogate import average, importance_weights, kl_terms, surrogate
@@ -190,14 +190,7 @@ class GRPO(PolicyOptimizer):
             SampleRequest(prefix, n=c.group_size, max_tokens=c.max_tokens, temperature=c.temperature, seed=int(s))
             for prefix, s in zip(prefixes, seeds, strict=True)
         ]
-
-        def judged(requests: Sequence[SampleRequest]) -> list[list[Rollout]]:
-            return [
-                [Rollout(trajectory, task.verify(trajectory), step=self._done) for trajectory in group]
-                for group in sample_trajectories(policy, task, requests)
-            ]
-
-        return spread(judged, requests)
+        return judged_rollouts(policy, task, requests, step=self._done)
 
     def _outcome_advantages(self, rollouts: Sequence[Rollout]) -> torch.Tensor:
         c = self.config

@@ -37,10 +37,9 @@ from trellis import (
     TrainStep,
     Trajectory,
 )
-from trellis.distributed import spread
 from trellis.errors import CapabilityError, NothingSolvedError, RunError
 from trellis.nn import fork, is_split, load_optimizer_tensors, optimizer_tensors, own_tensors
-from trellis.sampling import sample_trajectories
+from trellis.sampling import judged_rollouts
 from trellis.types import JSON
 from trellis_sft.config import RFTConfig
 from trellis_sft.likelihood import drawn_batch, likelihood_step, new_adamw
@@ -150,14 +149,8 @@ class RFT(PolicyOptimizer):
             )
             for prefix, s in zip(prefixes, rng.integers(2**62, size=count), strict=True)
         ]
-
-        def judged(requests: Sequence[SampleRequest]) -> list[list[Rollout]]:
-            return [
-                [Rollout(trajectory, task.verify(trajectory), step=self._done) for trajectory in group]
-                for group in sample_trajectories(policy, task, requests)
-            ]
-
-        rollouts = [rollout for group in spread(judged, requests) for rollout in group]
+        groups = judged_rollouts(policy, task, requests, step=self._done)
+        rollouts = [rollout for group in groups for rollout in group]
         sampled = [rollout.trajectory for rollout in rollouts]
         if not any(rollout.outcome.correct for rollout in rollouts):
             raise NothingSolvedError(
