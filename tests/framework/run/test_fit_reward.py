@@ -102,6 +102,15 @@ def test_the_fit_whose_loss_is_lowest_on_problems_held_out_is_kept_on_request(sk
     assert [s.metrics["held_out_loss"] for s in steps if "held_out_loss" in s.metrics] == [1 - one for one in skill]
 
 
+def test_fits_that_no_loss_tells_apart_are_refused(context, monkeypatch):
+    monkeypatch.setattr(Judge, "loss", LearnedReward.loss)
+    reward = Judge([1.0, 0.5, 0.2])
+    with pytest.raises(RunError, match=r"cannot tell the best of 3 fits: the reward Judge has no loss.*`keep: auc`"):
+        list(fit(reward, keep="loss").run(context(reward)))
+    list(fit(reward, keep="loss", fits=1).run(context(reward)))
+    assert reward.fit == 0
+
+
 def test_whole_problems_are_held_out(context):
     reward = Judge([1.0])
     list(fit(reward, fits=1, steps=40).run(context(reward)))

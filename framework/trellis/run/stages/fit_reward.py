@@ -94,6 +94,11 @@ class FitReward(Stage):
         if self.config.keep == "loss":
             known = dict.fromkeys(rollout.trajectory.problem.id for rollout in held_out)
             loss = self.reward.loss([t for i in known for t in traces.get(i, ())], held_out)
+            if loss is None and self.config.fits > 1:
+                raise RunError(
+                    f"fit-reward cannot tell the best of {self.config.fits} fits: the reward {type(self.reward).__name__} has no "
+                    "loss on the problems held out. Choose by outcomes (`keep: auc`), or set `fits: 1`"
+                )
             quality = None if loss is None else -loss
         else:
             quality = self._auc(held_out)
