@@ -7,13 +7,13 @@ later does so under the same mask: importance ratios, log π of experts and of r
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from trellis.contracts.policy import Policy
 from trellis.contracts.task import Task
 from trellis.distributed import spread
+from trellis.seeds import derived_seed
 from trellis.types import Rollout, SampleRequest, Step, Trajectory
 
 
@@ -86,7 +86,7 @@ def _legal(policy: Policy, task: Task, requests: Sequence[SampleRequest]) -> lis
                 one.trajectory,
                 max_tokens=one.tokens_left,
                 temperature=one.request.temperature,
-                seed=_derive(one.request.seed, one.index, len(one.trajectory.steps)),
+                seed=derived_seed(one.request.seed, one.index, len(one.trajectory.steps), num_bytes=6),
                 choices=legal[id(one)],
             )
             for one in growing
@@ -115,8 +115,3 @@ def _unended(trajectory: Trajectory) -> Trajectory:
     """
     last = trajectory.steps[-1]
     return replace(trajectory, steps=(*trajectory.steps[:-1], Step(last.text, choices=last.choices)))
-
-
-def _derive(*parts: int) -> int:
-    text = "\0".join(map(str, parts))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest(), "little")

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 FRAMEWORK = ROOT / "framework" / "trellis"
 PLUGINS = [path for path in sorted(ROOT.glob("plugins/*/*")) if path.is_dir() and path.name != "__pycache__"]
 FLOORS = (
-    {"errors", "types"},
+    {"errors", "seeds", "types"},
     {"component", "distributed", "records", "sidecar", "sql"},
     {"contracts", "hooks", "nn"},
     {"trellis", "fitting", "measuring", "memory", "procedural", "sampling"},

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trellis.component import load
-from trellis.errors import CapabilityError
+from trellis.errors import CapabilityError, ConnectionLostError, DatabaseError, HintError
 from trellis.sql.catalog import Catalog
 from trellis.sql.hints import PlanHints
 from trellis.sql.plan import Plan
@@ -145,6 +145,19 @@ class DatabaseBackend(ABC):
         Raises:
             QueryTimeoutError: It ran longer than `timeout_ms`.
         """
+
+    def planned(self, query: Query, hints: PlanHints) -> Plan | None:
+        """Return the plan under hints as `explain` does; None where the hints do not fit or the database refuses them.
+
+        Raises:
+            ConnectionLostError: The server went away: that says nothing of the hints.
+        """
+        try:
+            return self.explain(query, hints)
+        except ConnectionLostError:
+            raise
+        except (HintError, DatabaseError):
+            return None
 
     @abstractmethod
     def explain_json(self, query: Query, hints: PlanHints = NO_HINTS, *, timeout_ms: float | None = None) -> str:

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from trellis.contracts import DatabaseBackend, Execution, Proposal, Proposer, Situation, Tried
-from trellis.errors import ConnectionLostError, DatabaseError, HintError, SQLError
+from trellis.errors import ConnectionLostError, DatabaseError, SQLError
 from trellis.exploring.config import ExploreConfig
 from trellis.exploring.visit import Explored, Spent, Try, Visit
 from trellis.measuring.measure import measure
@@ -28,7 +29,7 @@ from trellis.memory.recording import entry_of
 from trellis.memory.serving import Drift, decide, sifted
 from trellis.sql.grammar import parse_hints
 from trellis.sql.hints import PlanHints
-from trellis.sql.plan import Plan, Shape
+from trellis.sql.plan import Shape
 from trellis.sql.query import Query
 from trellis.types import Problem
 
@@ -184,15 +185,6 @@ class Explorer:
             query: The query.
             tried: What was measured on it and holds; all that was measured when left out.
         """
-
-        def plan_of(hints: PlanHints) -> Plan | None:
-            try:
-                return self.database.explain(query, hints)
-            except ConnectionLostError:
-                raise
-            except (HintError, DatabaseError):
-                return None
-
         return Situation(
             problem=problem,
             query=query,
@@ -200,7 +192,7 @@ class Explorer:
             plan=self.database.explain(query),
             tried=self.memory.tried(query) if tried is None else tried,
             neighbours=lambda k: self.memory.neighbours(query, k),
-            plan_of=plan_of,
+            plan_of=partial(self.database.planned, query),
         )
 
     def decide(self, query: Query) -> DecisionEntry | None:

@@ -44,7 +44,7 @@ class NetworkReward(LearnedReward, Generic[Net]):
     """A network made from the trunk's present weights, trained by AdamW, read in the average of its weights.
 
     A subclass says what the network is (`make_net`), what it learns from a batch (`objective`), and how steps are scored
-    (`score`, with `net` and `batches`). What it keeps besides, it hands over in `memory`.
+    (`score`, with `outputs`, or `net` and `batches`). What it keeps besides, it hands over in `memory`.
 
     The trunk is the policy itself, or another model that reads the same text in tokens of its own.
     """
@@ -163,6 +163,15 @@ class NetworkReward(LearnedReward, Generic[Net]):
         """Yield the trajectories as batches of bounded size, in order."""
         for first in range(0, len(trajectories), _SCORED_AT_ONCE):
             yield self.batch(trajectories[first : first + _SCORED_AT_ONCE])
+
+    @torch.no_grad()
+    def outputs(self, trajectories: Sequence[Trajectory]) -> list[list[float]]:
+        """Return what a network of one number a step gives each step, by trajectory."""
+        net = self.net
+        return within(
+            self.trunk.budget,
+            lambda: [row for batch in self.batches(trajectories) for row in batch.per_step(net(batch))],
+        )
 
     def reset(self, *, seed: int, num_updates: int | None = None) -> None:
         """Forget everything; the next update makes the network anew from the trunk's present weights."""

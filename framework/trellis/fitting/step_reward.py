@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from trellis.fitting.reward import NetworkReward
-from trellis.nn import StepNet, within
+from trellis.nn import StepNet
 from trellis.types import Trajectory
 
 
@@ -18,14 +18,9 @@ class StepReward(NetworkReward[StepNet]):
         """Return the policy's trunk, copied, with one head of zeros: every step is worth 1/2 before the first update."""
         return StepNet(self.trunk.module, budget=self.trunk.budget)
 
-    @torch.no_grad()
     def score(self, trajectories: Sequence[Trajectory]) -> list[list[float]]:
         """Return the logit at every step; where it is the same, so is the probability."""
-        net = self.net
-        return within(
-            self.trunk.budget,
-            lambda: [row for batch in self.batches(trajectories) for row in batch.per_step(net(batch))],
-        )
+        return self.outputs(trajectories)
 
     def reward(self, trajectories: Sequence[Trajectory]) -> list[list[float]]:
         """Return V(prefix) = σ(logit), in (0, 1).

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Literal
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from trellis.contracts import Policy, Task
 from trellis.sampling import judged_rollouts
+from trellis.seeds import derived_seed
 from trellis.types import Problem, Rollout, SampleRequest
 
 
@@ -39,11 +39,11 @@ def sample_rollouts(
         step: What the rollouts note as the step at which they were sampled.
     """
     prefixes = [task.start(problem) for problem in problems]
+    # "rollouts": else they would be what a search's first call samples.
+    seeds = [derived_seed("rollouts", seed, prefix.problem.id) for prefix in prefixes]
     requests = [
-        SampleRequest(
-            prefix, n=n, max_tokens=max_tokens, temperature=temperature, seed=_derive(seed, prefix.problem.id)
-        )
-        for prefix in prefixes
+        SampleRequest(prefix, n=n, max_tokens=max_tokens, temperature=temperature, seed=own)
+        for prefix, own in zip(prefixes, seeds, strict=True)
     ]
     return [rollout for group in judged_rollouts(policy, task, requests, step=step) for rollout in group]
 
@@ -97,9 +97,3 @@ def describe_rollouts(rollouts: Sequence[Rollout]) -> dict[str, float]:
         "steps": sum(len(trajectory.steps) for trajectory in trajectories) / len(rollouts),
         "finished": sum(trajectory.finished for trajectory in trajectories) / len(rollouts),
     }
-
-
-def _derive(seed: int, problem: str) -> int:
-    """Return a seed of 32 bits, the same in every process; not that of a search's first call."""
-    text = f"rollouts\0{seed}\0{problem}"
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "little")

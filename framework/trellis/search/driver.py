@@ -6,7 +6,6 @@ then their pending `Score` requests one call of the reward; a search that has en
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +20,7 @@ from trellis.errors import CapabilityError, ContractError
 from trellis.sampling import sample_trajectories
 from trellis.search.process import RunningSearch
 from trellis.search.tree import Tree, TreeLines, TreeWriter
+from trellis.seeds import derived_seed
 from trellis.types import Budget, Outcome, Problem, SampleRequest, SearchResult, Trajectory
 
 
@@ -170,7 +170,7 @@ class _Answers:
                 max_tokens=one.tokens_each(self.max_tokens),
                 stop=self.task.separator if extend.until == "step" else None,
                 temperature=extend.temperature,
-                seed=_derive(self.seed, one.root.problem.id, one.num_calls, index),
+                seed=derived_seed(self.seed, one.root.problem.id, one.num_calls, index),
             )
             for index, prefix in enumerate(extend.prefixes)
         ]
@@ -216,9 +216,3 @@ class _Answers:
                     f"{trajectory.text!r} of problem {trajectory.problem.id} it gave {list(row)}"
                 )
         return rows
-
-
-def _derive(*parts: object) -> int:
-    """Return a seed that depends on the parts alone, the same in every process: 32 bits, which every library takes."""
-    text = "\0".join(map(str, parts))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "little")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 
 import numpy as np
 
 from trellis import Completion, SampleRequest, Trajectory
+from trellis.contracts.executor import item_seed
 from trellis.errors import CapabilityError, ContractError
 from trellis.nn import Encoding
 from trellis_vllm.engine import Ask, Engine, Written
@@ -70,13 +70,9 @@ def _asks(request: SampleRequest, prefix: tuple[int, ...], room: int, end_ids: t
             "policy for a search that goes step by step.",
         )
     return [
-        Ask(prefix, room, request.temperature, _seed(request.seed, index), request.stop, end_ids, request.grammar)
+        Ask(prefix, room, request.temperature, item_seed(request.seed, index), request.stop, end_ids, request.grammar)
         for index in range(request.n if request.temperature > 0 else 1)
     ]
-
-
-def _seed(seed: int, index: int) -> int:
-    return int.from_bytes(blake2b(f"{seed}/{index}".encode(), digest_size=8).digest()) >> 1
 
 
 def _completion(written: Written, request: SampleRequest, encoding: Encoding) -> Completion:

@@ -7,7 +7,6 @@ takes knowing what is right. It needs no verifier and no labels, only the rules 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,6 +17,7 @@ from trellis import Policy, SampleRequest, Step, Task, Trajectory
 from trellis.distributed import spread
 from trellis.records import rollout_from_json, rollout_to_json
 from trellis.sampling import sample_trajectories
+from trellis.seeds import derived_seed
 from trellis.types import Outcome, Rollout
 from trellis_airl.config import HardNegativesConfig
 
@@ -62,7 +62,7 @@ class HardNegatives:
             if found and found[0].open:
                 begun[key] = found
         requests = [
-            SampleRequest(prefix, max_tokens=self.config.max_tokens, seed=_seed(seed, update, key))
+            SampleRequest(prefix, max_tokens=self.config.max_tokens, seed=derived_seed(seed, update, key))
             for key, (prefix, _) in begun.items()
         ]
         answers = spread(partial(sample_trajectories, self.policy, self.task), requests)
@@ -103,8 +103,3 @@ class HardNegatives:
 
 def _negative(record: Mapping[str, Any], num_shared: int, made_at: int) -> HardNegative:
     return HardNegative(rollout_from_json(record).trajectory, num_shared, made_at)
-
-
-def _seed(*parts: object) -> int:
-    text = "\0".join(map(str, parts))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "little")

@@ -27,7 +27,7 @@ import torch
 from trellis import Rollout, Task, TrainablePolicy, Trajectory
 from trellis.errors import CapabilityError
 from trellis.fitting.reward import NetworkReward, Objective
-from trellis.nn import StepNet, StepWords, masked_mean, within
+from trellis.nn import StepNet, StepWords, masked_mean
 from trellis_latency.config import LatencyPredictorConfig
 
 
@@ -90,14 +90,9 @@ class LatencyPredictor(NetworkReward[StepNet | StepWords]):
             "`experience: true` or on rollouts that were run"
         )
 
-    @torch.no_grad()
     def score(self, trajectories: Sequence[Trajectory]) -> list[list[float]]:
         """Return the predicted gain of every prefix."""
-        net = self.net
-        return within(
-            self.trunk.budget,
-            lambda: [row for batch in self.batches(trajectories) for row in batch.per_step(net(batch))],
-        )
+        return self.outputs(trajectories)
 
     def reward(self, trajectories: Sequence[Trajectory]) -> list[list[float]]:
         """Return the predicted gain: what reinforcement learning is paid is what search is steered by."""

@@ -19,7 +19,6 @@ draws one number a round and takes it from a hash, so that equal answers give eq
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +27,7 @@ from trellis.contracts.aggregation import aggregate
 from trellis.contracts.candidates import conclude, softmax, unscored, weighted_vote
 from trellis.contracts.search import Extend, Extended, Score, Scored, SearchAlgorithm, SearchProcess
 from trellis.errors import BudgetExhausted
+from trellis.seeds import derived_seed
 from trellis.types import Candidate, Trajectory
 from trellis_particle.config import ParticleConfig
 
@@ -138,5 +138,4 @@ def systematic(shares: Sequence[float], n: int, uniform: float) -> list[int]:
 
 def _uniform(seed: int, problem_id: str, num_rounds: int) -> float:
     """Return a number in [0, 1) that depends on the arguments alone, the same in every process."""
-    text = f"{seed}\0{problem_id}\0{num_rounds}"
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest(), "little") / 2**48
+    return derived_seed(seed, problem_id, num_rounds, num_bytes=6) / 2**48

@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from math import log
 from pathlib import Path
 
 from trellis import DatabaseBackend, Outcome, Problem, PromptBuilder, Rollout, Situation, Step, Task, Trajectory
-from trellis.errors import ConnectionLostError, DatabaseError, HintError, SQLError
+from trellis.errors import ConnectionLostError, HintError, SQLError
 from trellis.measuring.measure import Measurement, VariantResult, measure
 from trellis.memory.journal import Journal, MeasurementEntry, query_key
 from trellis.procedural import split_of
@@ -19,7 +19,6 @@ from trellis.sql.fit import check_hints
 from trellis.sql.from_plan import plan_hints
 from trellis.sql.grammar import parse_hints
 from trellis.sql.hints import PlanHints
-from trellis.sql.plan import Plan
 from trellis.sql.plan_words import joined_words, plan_words
 from trellis.sql.query import Query
 from trellis.sql.renaming import Renaming
@@ -106,15 +105,7 @@ class MeasuredTask(Task):
         if problem.id not in self._situations:
             query = self.database.parse(problem.text)
             catalog, plan = self.database.catalog(), self.database.explain(query)
-
-            def plan_of(hints: PlanHints) -> Plan | None:
-                try:
-                    return self.database.explain(query, hints)
-                except ConnectionLostError:
-                    raise
-                except (HintError, DatabaseError):
-                    return None
-
+            plan_of = partial(self.database.planned, query)
             # Prompts ask for plans too, and must say of a query what they say of it while it is explored.
             self._situations[problem.id] = Situation(problem, query, catalog, plan, plan_of=plan_of)
         return self._situations[problem.id]
