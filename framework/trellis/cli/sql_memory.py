@@ -172,6 +172,9 @@ def rebuild(
     from trellis.plugins import registry
 
     stores, embedders = registry().find(store, "store"), registry().find(embedder, "embedder")
+    for item in set_ or ():
+        if not item.partition("=")[2]:
+            raise typer.BadParameter(f"'{item}' is no NAME=VALUE, e.g. path=chroma", param_hint="--set")
     settings = dict(item.partition("=")[::2] for item in set_ or ())
     if stores.id == "sqlite/sqlite":
         settings.setdefault("path", f"{memory}.vectors")

@@ -204,6 +204,8 @@ def test_rebuild_takes_no_file_that_is_no_index(trellis, memory, folder):
     assert code
     assert "another program's SQLite file" in err
     assert memory.exists()
+    code, _, err = trellis("rebuild", "--memory", memory, "--embedded", folder, "--set", "path")
+    assert (code, "'path' is no NAME=VALUE, e.g. path=chroma" in " ".join(err.split())) == (2, True)
     code, _, err = trellis("rebuild", "--memory", memory, "--embedded", folder, "--set", "pahts=x")
     assert code
     assert "there is no such field; did you mean 'path'?" in err
