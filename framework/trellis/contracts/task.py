@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from trellis.errors import CapabilityError, ContractError
+from trellis.sql.hints import PlanHints
 from trellis.types import Completion, Outcome, Problem, Rollout, Split, Step, Trajectory
 
 
@@ -17,7 +18,7 @@ class Task(ABC):
     of one split is in another.
 
     Capabilities: "traces" (`traces` is not empty), "step-oracle" (`step_oracle` works), "legal-steps" (`legal_steps`
-    works), "parse" (`parse` works).
+    works), "parse" (`parse` works), "plan-hints" (`hints` works: its solutions are plan hints).
     """
 
     separator: str = "\n"
@@ -84,6 +85,15 @@ class Task(ABC):
         separator, as `Step.text` does. Empty where the trajectory has ended, or breaks the rules so far.
         """
         raise CapabilityError(type(self).__name__, capability="legal steps", mend="use a task that knows its moves.")
+
+    def hints(self, trajectory: Trajectory) -> PlanHints:
+        """Read a solution as plan hints of the query that its problem is.
+
+        Raises:
+            HintSyntaxError: It is none.
+            HintError: It does not fit the query.
+        """
+        raise CapabilityError(type(self).__name__, capability="plan hints", mend="use a task of queries.")
 
     def step_words(self, trajectory: Trajectory) -> list[list[str]]:
         """Say of each step what a linear reward is to know of it (`trellis.nn.StepWords`): its text as one word, by default.

@@ -29,5 +29,8 @@ def trellis_reward_models() -> Iterable[Component]:
         summary="the planner's own cost of a plan, against the default's: what it thinks of join decisions without running them",
         config=PlannerCostConfig,
         factory="trellis_latency.plan_cost:PlanCost",
-        needs={"task": Need("task", capabilities=frozenset({"legal-steps"})), "database": Need("database")},
+        needs={
+            "task": Need("task", capabilities=frozenset({"legal-steps", "plan-hints"})),
+            "database": Need("database"),
+        },
     )

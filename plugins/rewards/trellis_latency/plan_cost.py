@@ -57,7 +57,7 @@ class PlanCost(RewardModel):
 
     def _planned(self, trajectory: Trajectory) -> Plan:
         query = self.database.parse(trajectory.problem.text)
-        return self.database.explain(query, self.task.hints(trajectory))  # type: ignore[attr-defined]
+        return self.database.explain(query, self.task.hints(trajectory))
 
     def _default_cost(self, sql: str) -> float:
         return max(self.database.explain(self.database.parse(sql)).cost, 1e-3)

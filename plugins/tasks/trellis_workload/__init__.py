@@ -20,7 +20,7 @@ def trellis_tasks() -> Iterable[Component]:
         FilesConfig,
         "trellis_workload.task:Files",
         needs={"database": Need("database"), "prompt": Need("prompt", optional=True)},
-        capabilities=frozenset({"traces", "legal-steps"}),
+        capabilities=frozenset({"traces", "legal-steps", "plan-hints"}),
         extra="postgres",
         modules=("sqlglot",),
     )
@@ -33,7 +33,7 @@ def trellis_tasks() -> Iterable[Component]:
             "database": Need("database", capabilities=frozenset({"recorded"})),
             "prompt": Need("prompt", optional=True),
         },
-        capabilities=frozenset({"traces", "legal-steps"}),
+        capabilities=frozenset({"traces", "legal-steps", "plan-hints"}),
         extra="postgres",
         modules=("sqlglot",),
     )
@@ -43,7 +43,7 @@ def trellis_tasks() -> Iterable[Component]:
         ShopConfig,
         "trellis_workload.task:Shop",
         needs={"database": Need("database"), "prompt": Need("prompt", optional=True)},
-        capabilities=frozenset({"traces", "legal-steps"}),
+        capabilities=frozenset({"traces", "legal-steps", "plan-hints"}),
         extra="postgres",
         modules=("psycopg", "sqlglot"),
     )
