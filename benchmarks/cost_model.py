@@ -101,22 +101,23 @@ def costs(model: Model, work: Work, *, lora: bool) -> dict[str, str]:
     Held: weights, gradients and AdamW's two moments, 4 bytes each in float32; under LoRA the base is bfloat16, and only the
     adapter has the rest. While a pass runs: each layer's input, tokens · layers · hidden · 2 bytes, one layer's inside (about
     34 · hidden bytes a token, https://arxiv.org/abs/2205.05198, without the quadratic part, which no fused attention keeps),
-    and logits and their gradient in float32.
+    and logits and their gradient: float32, or bfloat16 under LoRA (the loss takes them to float32 a row at a time).
 
     Moved, per process: gradients by a ring all-reduce, 2 (W-1)/W · 4 bytes each. With split weights instead, in every
     micro-batch, an all-gather of the weights forward and another backward, and a reduce-scatter of the gradients:
     3 (W-1)/W · 4 N; and one all-gather before sampling. Rollouts and the log-probabilities of each pass go to everyone. An
-    inference engine takes the new weights in bfloat16: all of them, or the adapter.
+    inference engine is sent all weights, as they are held: an adapter is merged into them on the way.
     """
     n, w = model.parameters, work.processes
     trained = model.adapter(work.rank) if lora else n
     sampled = work.problems * work.group * work.response
     read = work.problems * work.group * (work.prompt + work.response)
-    held = n * BFLOAT16 + trained * FLOAT32 * 4 if lora else n * FLOAT32 * 4
+    weight = BFLOAT16 if lora else FLOAT32
+    held = n * weight + trained * FLOAT32 * 4 if lora else n * FLOAT32 * 4
     operations = (6 if lora else 8) * n * read
     inputs = work.micro_batch * model.layers * model.hidden * BFLOAT16
     inside = work.micro_batch * 34 * model.hidden
-    logits = work.micro_batch * model.vocabulary * FLOAT32 * 2
+    logits = work.micro_batch * model.vocabulary * weight * 2
     passes = -(-read // (w * work.micro_batch))
     share = (w - 1) / w
     split = "–" if lora else gigabytes(share * n * FLOAT32 * (3 * passes + 1))
@@ -131,7 +132,7 @@ def costs(model: Model, work: Work, *, lora: bool) -> dict[str, str]:
         "weights, gradients, moments": gigabytes(held),
         "… a process, split": "–" if lora else gigabytes(held / w),
         "… more for a reward with a trunk of its own": gigabytes(n * FLOAT32 * 4) if not lora else gigabytes(held),
-        "all weights, while a process samples itself": gigabytes(n * (BFLOAT16 if lora else FLOAT32)),
+        "all weights, while a process samples itself": gigabytes(n * weight),
         "a pass: layers' inputs": gigabytes(inputs),
         "a pass: inside one layer": gigabytes(inside),
         "a pass: logits and gradient": gigabytes(logits),
@@ -142,7 +143,7 @@ def costs(model: Model, work: Work, *, lora: bool) -> dict[str, str]:
         "moved: gradients, a process": gigabytes(2 * share * trained * FLOAT32),
         "… seconds": f"{2 * share * trained * FLOAT32 / (work.network * 1e9):,.2f}",
         "moved: split weights, a process": split,
-        "moved: weights to an engine": gigabytes(trained * BFLOAT16),
+        "moved: weights to an engine": gigabytes(n * weight),
     }
 
 

@@ -11,5 +11,6 @@ def test_the_example_of_a_grammar_runs():
     names = {}
     exec(program, names)
     whole = [one.text for one in names["completions"] if one.finish == "end"]
+    assert whole
     assert all(re.fullmatch(r"\d+ \+ \d+\n", text) for text in whole)
     assert all(re.fullmatch(r"[\d +\n]*", one.text) for one in names["completions"])

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from trellis import Outcome, Problem, Rollout, Step, Task, Trajectory, build
+from trellis.run.measures import spearman
 from trellis.types import Split
 
 HERE = Path(__file__).parent
@@ -162,19 +163,11 @@ def scored(reward: Any, queries: Sequence[dict[str, Any]], prompt: str) -> list[
     return [np.array([row[-1] for row in reward.score([r.trajectory for r in rollouts(q, prompt)])]) for q in queries]
 
 
-def ranks(values: np.ndarray) -> np.ndarray:
-    """Return ranks from 1, equal values sharing the mean of theirs."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    return ((ends - counts + 1 + ends) / 2)[inverse]
-
-
-def spearman(scores: np.ndarray, gains: np.ndarray) -> float:
+def correlation(scores: np.ndarray, gains: np.ndarray) -> float:
     """Return Spearman's correlation; NaN where all gains are alike, 0 where all scores are."""
-    a, b = ranks(scores), ranks(gains)
-    if b.std() == 0:
+    if np.ptp(gains) == 0:
         return float("nan")
-    return 0.0 if a.std() == 0 else float(np.corrcoef(a, b)[0, 1])
+    return spearman(scores.tolist(), gains.tolist()) or 0.0
 
 
 def gains_of(query: Mapping[str, Any]) -> np.ndarray:
@@ -188,7 +181,7 @@ def measures(scores: Sequence[np.ndarray], queries: Sequence[dict[str, Any]]) ->
     for values, query in zip(scores, queries, strict=True):
         gains = gains_of(query)
         order = np.argsort(-values, kind="stable")
-        found["spearman"].append(spearman(values, gains))
+        found["spearman"].append(correlation(values, gains))
         found["first"].append(float(gains[order[0]]))
         for k in TOP:
             found[f"top {k}"].append(max(0.0, float(gains[order[:k]].max())))
@@ -376,6 +369,8 @@ def main() -> None:
         data = load()
         for method in args.methods:
             _fitted(method, data, args, args.fit)
+    elif args.kept and not any(_kept(m, args, seed).exists() for m in args.methods for seed in range(args.seeds)):
+        parser.error(f"--kept: there is no fit in {args.fits} to compare: make some with --fit SEED")
     else:
         data = load()
         result: dict[str, Any] = {

@@ -55,7 +55,10 @@ def test_numbers_in_the_text_are_those_of_the_table(cost_model):
     assert whole["… a process, split"] == "35.3 GB"
     assert "35 GB each" in text
     assert whole["all weights, while a process samples itself"] == "282.2 GB"
-    assert "282 GB" in text
+    assert "would hold 282 GB" in text
+    adapter = cost_model.costs(cost_model.LLAMA_70B, cost_model.Work(), lora=True)
+    assert (whole["moved: weights to an engine"], adapter["moved: weights to an engine"]) == ("282.2 GB", "141.1 GB")
+    assert "to which 282 GB go after every step, 141 GB under LoRA" in " ".join(text.split())
 
 
 def test_costs_grow_with_what_causes_them(cost_model):
